@@ -1,0 +1,1 @@
+"""SMS Blossom: self-hosted, event-driven SMS automation for Shopify stores."""
