@@ -1,0 +1,41 @@
+"""Job functions: unpack the job, call one use case. Importing this package registers all of them."""
+
+from processors import (
+    automations,
+    campaigns,
+    delivery,
+    event_app_uninstalled,
+    event_checkouts,
+    event_consent,
+    event_customers,
+    event_fulfillment_events,
+    event_fulfillments,
+    event_orders_create,
+    event_orders_paid,
+    event_orders_updated,
+    event_shop_update,
+    events,
+    housekeeping,
+    inbound,
+    receipts,
+)
+
+__all__ = [
+    "automations",
+    "campaigns",
+    "delivery",
+    "event_app_uninstalled",
+    "event_checkouts",
+    "event_consent",
+    "event_customers",
+    "event_fulfillment_events",
+    "event_fulfillments",
+    "event_orders_create",
+    "event_orders_paid",
+    "event_orders_updated",
+    "event_shop_update",
+    "events",
+    "housekeeping",
+    "inbound",
+    "receipts",
+]

@@ -93,7 +93,8 @@ class EvaluateAutomations(Job, frozen=True, kw_only=True):
     kind: ClassVar[str] = "automations:evaluate"
     queue: ClassVar[QueueName] = QueueName.AUTOMATIONS
 
-    contact_id: ContactId
+    contact_id: ContactId | None
+    """None: the occasion names nobody who could be texted; that too gets its decision."""
     trigger: str
     context: WebhookEventId
 
@@ -115,7 +116,7 @@ class SendMessage(Job, frozen=True, kw_only=True):
     queue: ClassVar[QueueName] = QueueName.DELIVERY
     priority: ClassVar[Priority] = Priority.HIGH
 
-    contact_id: ContactId
+    contact_id: ContactId | None
     message_id: MessageId
     provider: str
 

@@ -1,0 +1,1 @@
+"""HTTP in: authenticate, store, enqueue, answer. No business rule."""

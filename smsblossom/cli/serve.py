@@ -1,0 +1,84 @@
+"""`smsblossom serve`: the web process. Joins the route lists into one aiohttp app."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import click
+import structlog
+from aiohttp import web
+
+import webhooks.gdpr
+import webhooks.middleware
+import webhooks.mitto
+import webhooks.probes
+import webhooks.shopify
+from smsblossom import settings as settings_module
+from smsblossom.bootstrap import Runtime, open_runtime
+from smsblossom.cli import process
+from smsblossom.cli.heartbeat import beating
+from smsblossom.settings import Settings
+from smsblossom.shopify.signatures import WebhookVerifier
+from smsblossom.telemetry import Metrics
+from smsblossom.usecases.accept import Acceptor, open_acceptor
+from webhooks.state import ACCEPTOR, RUNTIME, VERIFIER
+
+log = structlog.get_logger()
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; HOST otherwise.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; PORT otherwise. 0 picks a free one.")
+def serve(host: str | None, port: int | None) -> None:
+    """Receive webhooks and answer the probes.
+
+    Stateless: run as many as you like behind a balancer. Stops on SIGTERM after answering what it has read.
+    """
+    settings = settings_module.load()
+    metrics = Metrics()
+
+    async def body(stop: asyncio.Event, _halt: asyncio.Event) -> None:
+        async with (
+            open_runtime(settings, metrics=metrics) as runtime,
+            beating(runtime, kind="web", queues=()),
+            listening(runtime, host or settings.host, settings.port if port is None else port) as address,
+        ):
+            log.info("serve.ready", address=address)
+            await stop.wait()
+            log.info("serve.stopping")
+
+    process.run(settings, body, metrics)
+
+
+@asynccontextmanager
+async def listening(runtime: Runtime, host: str, port: int) -> AsyncIterator[str]:
+    """The web app, answering at the yielded address until the body ends."""
+    async with open_acceptor(runtime.store, runtime.queue, runtime.vault, runtime.metrics) as acceptor:
+        runner = web.AppRunner(make_app(runtime, acceptor), access_log=None, keepalive_timeout=75, shutdown_timeout=5)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, host, port, backlog=1024)
+            await site.start()
+            yield f"http://{host}:{_port_of(runner)}"
+        finally:
+            await runner.cleanup()
+
+
+def make_app(runtime: Runtime, acceptor: Acceptor) -> web.Application:
+    settings: Settings = runtime.settings
+    app = web.Application(middlewares=[webhooks.middleware.request_id], client_max_size=webhooks.shopify.LARGEST_BODY)
+    app[RUNTIME] = runtime
+    app[ACCEPTOR] = acceptor
+    app[VERIFIER] = WebhookVerifier(settings.shopify_api_secrets)
+    app.add_routes(webhooks.gdpr.routes())
+    app.add_routes(webhooks.shopify.routes())
+    app.add_routes(webhooks.mitto.routes())
+    app.add_routes(webhooks.probes.routes())
+    return app
+
+
+def _port_of(runner: web.AppRunner) -> int:
+    for address in runner.addresses:
+        if isinstance(address, tuple):
+            return int(address[1])
+    return 0

@@ -1,0 +1,28 @@
+"""How many texts one person may get: rolling caps, counted in SQL, judged here."""
+
+from datetime import timedelta
+
+import msgspec
+
+
+class Caps(msgspec.Struct, frozen=True):
+    """`per_day` texts in any 24 hours; `spacing` between two promotional ones (smart sending). None: no limit."""
+
+    per_day: int | None = 3
+    spacing: timedelta | None = timedelta(hours=16)
+
+
+class SentBefore(msgspec.Struct, frozen=True):
+    """Promotional texts that count as sent to this number, from any source."""
+
+    last_day: int
+    within_spacing: int
+
+
+def reached(caps: Caps, sent: SentBefore) -> str | None:
+    """Which limit is used up, as the reason's name, or None."""
+    if caps.per_day is not None and sent.last_day >= caps.per_day:
+        return "cap_reached"
+    if caps.spacing is not None and sent.within_spacing > 0:
+        return "sent_recently"
+    return None

@@ -1,0 +1,153 @@
+"""Logs and metrics.
+
+Logs are structlog lines with a constant event name and facts as fields; the request id is bound once at the edge.
+Personal data never reaches either: callers pass ids, and the filter below is the last fence.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+
+
+class Metrics:
+    """Every metric of the service, on a registry of its own. Labels are outcomes and names, never shops or phones."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.webhooks = Counter(
+            "smsblossom_webhooks", "Webhook requests by answer", ["caller", "answer"], registry=self.registry
+        )
+        self.webhook_batch = Histogram(
+            "smsblossom_webhook_batch_rows",
+            "Webhooks that shared one insert",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+            registry=self.registry,
+        )
+        self.webhook_seconds = Histogram(
+            "smsblossom_webhook_seconds",
+            "Time to a durable row",
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.events = Counter(
+            "smsblossom_events", "Inbox rows by topic and end", ["topic", "state"], registry=self.registry
+        )
+        self.decisions = Counter(
+            "smsblossom_decisions", "Decisions by verdict and reason", ["verdict", "reason"], registry=self.registry
+        )
+        self.submissions = Counter(
+            "smsblossom_submissions", "Provider calls by outcome", ["provider", "outcome"], registry=self.registry
+        )
+        self.submission_seconds = Histogram(
+            "smsblossom_submission_seconds",
+            "Provider call duration",
+            ["provider"],
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.path_seconds = Histogram(
+            "smsblossom_webhook_to_provider_seconds",
+            "From the webhook's arrival to the provider's acceptance",
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.receipts = Counter(
+            "smsblossom_receipts", "Delivery reports by status and effect", ["status", "effect"], registry=self.registry
+        )
+        self.inbound = Counter("smsblossom_inbound", "Inbound texts by keyword", ["keyword"], registry=self.registry)
+        self.swept = Counter(
+            "smsblossom_swept", "Rows that the sweeper set going again", ["kind"], registry=self.registry
+        )
+        self.jobs = Counter(
+            "smsblossom_jobs",
+            "Jobs by queue, function and outcome",
+            ["queue", "function", "outcome"],
+            registry=self.registry,
+        )
+        self.job_seconds = Histogram(
+            "smsblossom_job_seconds",
+            "Job duration",
+            ["queue", "function"],
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.job_lag_seconds = Histogram(
+            "smsblossom_job_lag_seconds",
+            "From a job's due time to its start",
+            ["queue"],
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.loop_errors = Counter(
+            "smsblossom_unhandled_errors", "Errors nobody caught", ["where"], registry=self.registry
+        )
+        self.up_since = Gauge("smsblossom_process_start_seconds", "When this process began", registry=self.registry)
+
+
+def configure_logging(level: str, form: Literal["json", "console"]) -> None:
+    """Log to standard error, one line per event."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks if form == "json" else _keep,
+            redact,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_ToStructlog()], force=True)
+
+
+def _keep(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return event
+
+
+_PHONE = re.compile(r"\+?\d[\d\s().\-]{7,}\d")
+_EMAIL = re.compile(r"[^\s@\"'<>]+@[^\s@\"'<>]+\.[a-z]{2,}", re.IGNORECASE)
+
+
+def redact(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Blank what looks like a phone or an e-mail in error texts, which third parties write."""
+    for name in ("error", "exception", "detail"):
+        if name in event:
+            event[name] = _blank(event[name])
+    return event
+
+
+def blank_personal(text: str) -> str:
+    """The text without what looks like a phone or an e-mail."""
+    return _EMAIL.sub("[e-mail]", _PHONE.sub("[number]", text))
+
+
+def _blank(value: Any) -> Any:
+    if isinstance(value, str):
+        return blank_personal(value)
+    if isinstance(value, list):
+        return [_blank(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _blank(item) for name, item in value.items()}
+    return value
+
+
+class _ToStructlog(logging.Handler):
+    """What libraries log by the standard library comes out in the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger("library")
+        log.log(record.levelno, "library.log", logger=record.name, detail=record.getMessage()[:500])
