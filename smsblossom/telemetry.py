@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from structlog.tracebacks import ExceptionDictTransformer
 
 LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 
@@ -85,6 +86,9 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=self.registry,
         )
+        self.queue_oldest_seconds = Gauge(
+            "smsblossom_queue_oldest_seconds", "Age of the oldest due job", ["queue"], registry=self.registry
+        )
         self.loop_errors = Counter(
             "smsblossom_unhandled_errors", "Errors nobody caught", ["where"], registry=self.registry
         )
@@ -103,7 +107,10 @@ def configure_logging(level: str, form: Literal["json", "console"]) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks if form == "json" else _keep,
+            # Without locals: they would hold decrypted phones and texts.
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+            if form == "json"
+            else _keep,
             redact,
             renderer,
         ],

@@ -1,17 +1,19 @@
-"""Probes: alive, ready, and whether the queues are served."""
+"""Probes: alive, ready, whether the queues are served, and what Prometheus reads."""
 
-from datetime import timedelta
+import hmac
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 
 from smsblossom.jobs import QueueName
 from smsblossom.queue.connection import QueueUnavailable
-from smsblossom.store import workers
+from smsblossom.queue.control import Control, QueueStats
 from smsblossom.store.engine import StoreUnavailable
-from webhooks.state import RUNTIME
+from smsblossom.usecases import telling
+from webhooks.state import METRICS_BOARD, RUNTIME
 
-HEARTBEAT_WITHIN: Final = timedelta(seconds=15)
+STATES: Final = ("waiting", "active", "delayed", "completed", "failed", "dead")
 
 
 def routes() -> list[web.RouteDef]:
@@ -20,6 +22,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/health/live", live),
         web.get("/health/ready", ready),
         web.get("/queue/health", queue_health),
+        web.get("/queue/metrics", metrics),
     ]
 
 
@@ -34,27 +37,55 @@ async def ready(request: web.Request) -> web.Response:
         await runtime.store.ping()
     except StoreUnavailable:
         return web.json_response({"status": "down", "postgresql": "down"}, status=503)
-    redis = "ok" if await _redis_answers(request) else "down"
+    try:
+        await runtime.queue.ping()
+        redis = "ok"
+    except QueueUnavailable:
+        redis = "down"
     return web.json_response({"status": "ok", "postgresql": "ok", "redis": redis})
 
 
 async def queue_health(request: web.Request) -> web.Response:
     """503 when Redis is gone, or when any of the five queues had no worker's heartbeat for 15 s."""
-    answer: dict[str, Any] = {"redis": "ok" if await _redis_answers(request) else "down"}
     try:
-        async with request.app[RUNTIME].store.transaction() as connection:
-            served = await workers.served_queues(connection, within=HEARTBEAT_WITHIN)
-    except StoreUnavailable:
-        return web.json_response({**answer, "status": "down", "postgresql": "down"}, status=503)
-    answer["queues"] = {name: {"worker": "ok" if name in served else "none"} for name in QueueName}
-    healthy = answer["redis"] == "ok" and all(name in served for name in QueueName)
-    answer["status"] = "ok" if healthy else "down"
-    return web.json_response(answer, status=200 if healthy else 503)
-
-
-async def _redis_answers(request: web.Request) -> bool:
-    try:
-        await request.app[RUNTIME].queue.ping()
+        stats = await _stats(request)
     except QueueUnavailable:
-        return False
-    return True
+        return web.json_response({"status": "down", "redis": "down"}, status=503)
+    served = all(queue.workers for queue in stats)
+    answer: dict[str, Any] = {
+        "status": "ok" if served else "down",
+        "redis": "ok",
+        "queues": {queue.queue: _spoken(queue) for queue in stats},
+    }
+    return web.json_response(answer, status=200 if served else 503)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """The sums over all processes. Where METRICS_TOKEN is set, for its bearer alone."""
+    token = request.app[RUNTIME].settings.metrics_token
+    given = request.headers.get("Authorization", "").encode("utf-8", "replace")
+    if token and not hmac.compare_digest(given, f"Bearer {token}".encode()):
+        return web.Response(status=401, text="send Authorization: Bearer METRICS_TOKEN\n")
+    try:
+        depths = {queue.queue: _counts(queue) for queue in await _stats(request)}
+    except QueueUnavailable:
+        depths = {}
+    text = await telling.page(request.app[METRICS_BOARD], depths)
+    return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+async def _stats(request: web.Request) -> list[QueueStats]:
+    control = Control(request.app[RUNTIME].queue.redis)
+    return [await control.stats(name) for name in QueueName]
+
+
+def _spoken(queue: QueueStats) -> dict[str, Any]:
+    oldest = round(queue.oldest.total_seconds(), 3)
+    worker = "ok" if queue.workers else "none"
+    facts = {"worker": worker, "workers": len(queue.workers), "paused": queue.is_paused, "oldest_s": oldest}
+    return {**facts, **_counts(queue)}
+
+
+def _counts(queue: QueueStats) -> dict[str, int]:
+    builtins = msgspec.structs.asdict(queue)
+    return {state: builtins[state] for state in STATES}

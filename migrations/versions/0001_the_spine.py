@@ -305,7 +305,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("shop_id", sa.Uuid(), nullable=False),
-        sa.PrimaryKeyConstraint("kind", "key", name=op.f("pk_routes")),
+        sa.PrimaryKeyConstraint("kind", "key", "shop_id", name=op.f("pk_routes")),
     )
     op.create_table(
         "runs",

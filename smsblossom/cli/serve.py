@@ -17,11 +17,13 @@ from smsblossom import settings as settings_module
 from smsblossom.bootstrap import Runtime, open_runtime
 from smsblossom.cli import process
 from smsblossom.cli.heartbeat import beating
+from smsblossom.queue.metrics_board import MetricsBoard
 from smsblossom.settings import Settings
 from smsblossom.shopify.signatures import WebhookVerifier
 from smsblossom.telemetry import Metrics
 from smsblossom.usecases.accept import Acceptor, open_acceptor
-from webhooks.state import ACCEPTOR, RUNTIME, VERIFIER
+from smsblossom.usecases.telling import publishing
+from webhooks.state import ACCEPTOR, METRICS_BOARD, RUNTIME, VERIFIER
 
 log = structlog.get_logger()
 
@@ -53,8 +55,12 @@ def serve(host: str | None, port: int | None) -> None:
 @asynccontextmanager
 async def listening(runtime: Runtime, host: str, port: int) -> AsyncIterator[str]:
     """The web app, answering at the yielded address until the body ends."""
-    async with open_acceptor(runtime.store, runtime.queue, runtime.vault, runtime.metrics) as acceptor:
-        runner = web.AppRunner(make_app(runtime, acceptor), access_log=None, keepalive_timeout=75, shutdown_timeout=5)
+    async with (
+        open_acceptor(runtime.store, runtime.queue, runtime.vault, runtime.metrics) as acceptor,
+        publishing(runtime) as board,
+    ):
+        app = make_app(runtime, acceptor, board)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, shutdown_timeout=5)
         await runner.setup()
         try:
             site = web.TCPSite(runner, host, port, backlog=1024)
@@ -64,11 +70,12 @@ async def listening(runtime: Runtime, host: str, port: int) -> AsyncIterator[str
             await runner.cleanup()
 
 
-def make_app(runtime: Runtime, acceptor: Acceptor) -> web.Application:
+def make_app(runtime: Runtime, acceptor: Acceptor, board: MetricsBoard) -> web.Application:
     settings: Settings = runtime.settings
     app = web.Application(middlewares=[webhooks.middleware.request_id], client_max_size=webhooks.shopify.LARGEST_BODY)
     app[RUNTIME] = runtime
     app[ACCEPTOR] = acceptor
+    app[METRICS_BOARD] = board
     app[VERIFIER] = WebhookVerifier(settings.shopify_api_secrets)
     app.add_routes(webhooks.gdpr.routes())
     app.add_routes(webhooks.shopify.routes())

@@ -18,7 +18,7 @@ from smsblossom.queue.topology import TOPOLOGY, Topology, with_overrides
 from smsblossom.queue.worker import run_worker
 from smsblossom.settings import Settings
 from smsblossom.telemetry import Metrics
-from smsblossom.usecases import sweep
+from smsblossom.usecases import sweep, telling
 from smsblossom.usecases.bury import DeadLetterStore
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ async def work(runtime: Runtime, queues: Sequence[QueueName], stop: asyncio.Even
     year = runtime.now().year
     await asyncio.to_thread(jurisdictions.prepare, [year, year + 1])
     await sweep.hold_after_restore(runtime)
-    async with beating(runtime, kind="worker", queues=queues):
+    async with beating(runtime, kind="worker", queues=queues), telling.publishing(runtime):
         sweeper = asyncio.create_task(_sweep(runtime), name="sweeper") if QueueName.HOUSEKEEPING in queues else None
         log.info("worker.ready", queues=[str(queue) for queue in queues], functions=len(processors.__all__))
         try:
@@ -66,6 +66,7 @@ async def work(runtime: Runtime, queues: Sequence[QueueName], stop: asyncio.Even
                 halt=halt,
                 topology=topology(runtime.settings),
                 dead_letters=DeadLetterStore(runtime),
+                events=telling.MeasuredEvents(runtime.metrics),
             )
         finally:
             if sweeper is not None:

@@ -8,6 +8,7 @@ nothing is imported after the change. UID -1 leaves the user as it is.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -38,14 +39,16 @@ def _note(pid_file: str) -> None:
 
 
 def main(argv: list[str]) -> None:
-    parent, uid, gid, signal = map(int, argv[:4])
+    # Python's own handler only makes a note, which `exec` would forget.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent, uid, gid, death_signal = map(int, argv[:4])
     pid_file, directory, *command = argv[4:]
     prctl = _death_signal()
     os.setsid()  # a Ctrl-C in the terminal is for the parent, which stops its servers in order
     if uid >= 0:
         _become(uid, gid)
     os.umask(0o077)
-    prctl(_PR_SET_PDEATHSIG, signal)
+    prctl(_PR_SET_PDEATHSIG, death_signal)
     if os.getppid() != parent:
         os._exit(1)  # the parent ended before the signal was set
     os.chdir(directory)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -25,6 +25,8 @@ _NEWS_AFTER = 2.0
 _FIRST_DELAYS = (0.2, 0.4, 0.8, 1.6)
 _LONGEST_DELAY = 10.0
 _POLL = 0.02
+_CANCEL_AGAIN = 0.2
+_SIGNAL_AGAIN = 1.0
 _LOG_LINES = 8
 _LOG_KEPT = 5_000_000
 
@@ -56,8 +58,9 @@ async def running(program: Program, say: Say) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            watch.cancel()
-            await asyncio.wait([watch])
+            while not watch.done():
+                watch.cancel()  # more than once: a client library may swallow it while it connects
+                await asyncio.wait([watch], timeout=_CANCEL_AGAIN)
     finally:
         await server.stop()
 
@@ -105,15 +108,8 @@ class Server:
             return
         async with news(self._say, f"Stopping {self._program.name} ..."):
             for number, patience in (*self._program.stop, (signal.SIGKILL, READY_WITHIN)):
-                try:
-                    process.send_signal(number)
-                    async with asyncio.timeout(patience):
-                        await process.wait()
-                except ProcessLookupError:
+                if await _ended(process, number, patience):
                     return
-                except TimeoutError:
-                    continue
-                return
 
     async def _start_once(self) -> None:
         program = self._program
@@ -127,6 +123,23 @@ class Server:
             await _answered(program, process)
         if process.returncode is not None:
             raise _failed(program, _ending(process.returncode))
+
+
+async def _ended(process: asyncio.subprocess.Process, number: signal.Signals, patience: float) -> bool:
+    """Signal until the process ends or the patience does.
+
+    Every second anew: what comes while the leash is still becoming the server is lost. Both servers take the
+    first and ignore the rest.
+    """
+    deadline = monotonic() + patience
+    while monotonic() < deadline:
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(patience, _SIGNAL_AGAIN)):
+                await process.wait()
+                return True
+    return False
 
 
 async def _answered(program: Program, process: asyncio.subprocess.Process) -> None:
@@ -171,7 +184,8 @@ async def end_orphan(program: Program, say: Say) -> None:
         if pid is None:
             return
         async with news(say, f"Stopping the {program.name} that a killed parent left behind ..."):
-            _kill(pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
             deadline = monotonic() + patience
             while orphan(program) == pid and monotonic() < deadline:  # noqa: ASYNC110  no child of ours: nothing to wait on
                 await asyncio.sleep(_POLL)
@@ -198,13 +212,6 @@ def has_word(pid: int, word: str) -> bool:
     command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
     asked = subprocess.run(command, capture_output=True, check=False)  # noqa: S603  fixed words and a number
     return f" {word} " in f" {os.fsdecode(asked.stdout).strip()} "
-
-
-def _kill(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def _ending(code: int) -> str:

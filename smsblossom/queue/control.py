@@ -195,6 +195,7 @@ class Control:
     async def _clear(self, queue: QueueName, what: str) -> int:
         removed = 0
         while True:
+            gone: int
             gone, looked = await self._run("clean", queue, what, 0, _PAGE)
             removed += gone
             if looked < _PAGE or gone == 0:

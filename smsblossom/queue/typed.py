@@ -28,7 +28,7 @@ PING = "queue:ping"
 """A function every queue's worker knows: it does nothing."""
 
 
-async def _ping(_ctx: dict[Any, Any], *_args: object) -> str:
+async def _ping(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001
     return "pong"
 
 

@@ -127,10 +127,14 @@ class WorkerGroup:
             task.result()
 
     async def _let_finish(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._shutdown_in.total_seconds()):
-                while any(worker.running for worker in self.workers) and not self._is_halting.is_set():
-                    await asyncio.sleep(0.02)
+        halting = asyncio.create_task(self._is_halting.wait())
+        until = asyncio.get_running_loop().time() + self._shutdown_in.total_seconds()
+        while tasks := [task for worker in self.workers for task in worker.tasks.values()]:
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0 or halting.done():
+                break
+            await asyncio.wait([halting, *tasks], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        halting.cancel()
 
     async def _close(self) -> None:
         limit = 1.0 if self._is_halting.is_set() else 5.0

@@ -86,6 +86,7 @@ async def open_store(url: str, *, pool_size: int = 10, command_timeout_s: float 
         max_overflow=0,
         pool_timeout=10,
         pool_use_lifo=True,
+        hide_parameters=True,  # an error's text must not quote what was written
         connect_args={"command_timeout": command_timeout_s, "timeout": 5},
         json_serializer=lambda value: msgspec.json.encode(value).decode(),
         json_deserializer=msgspec.json.decode,

@@ -367,6 +367,10 @@ local function pass(want, offset, page)
         local answer = try(found[i], its_owners[i], tags[i])
         if answer ~= 'stays' then done = done + 1 elseif found[i][3] == queue then stay = stay + 1 end
     end
+    -- Now, or the next pass would meet the same jobs again.
+    many('ZADD', queue, moves)
+    many('HSET', active, owners)
+    moves, owners = {}, {}
     return done, stay, #found
 end
 
@@ -398,8 +402,6 @@ local function claim()
         if looked >= turn.budget then again = 1 break end
     end
     if turn.rate and #ids > 0 then spend(queue .. ':bucket', turn.rate.count, turn.rate.per, #ids) end
-    many('ZADD', queue, moves)
-    many('HSET', active, owners)
     if refill > 0 then return refill end
     if #ids < turn.want then
         if turn.counts then redis.call('SET', queue .. ':idle', '1', 'PX', 60000) end
