@@ -217,11 +217,11 @@ def _doubling(facts: Facts, _rules: Rules, _now: datetime) -> _Answer:
     return _Warn("shopify_texts_too") if facts.shopify_texts_too else None
 
 
-def _frequency_cap(facts: Facts, rules: Rules, _now: datetime) -> _Answer:
+def _frequency_cap(facts: Facts, rules: Rules, now: datetime) -> _Answer:
     if facts.message_class is not MessageClass.PROMOTIONAL:
         return None
     caps = _strictest(rules.caps, _laws(facts))
-    reason = frequency_caps.reached(caps, facts.sent)
+    reason = frequency_caps.reached(caps, facts.sent, now)
     return None if reason is None else _No(reason)
 
 

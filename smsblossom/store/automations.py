@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smsblossom.domain.automations import Automation, Trigger
@@ -151,7 +151,7 @@ async def overdue_runs(sweeper: AsyncConnection, *, before: datetime, limit: int
     rows = await sweeper.execute(
         select(r.shop_id, r.contact_id, r.trigger, r.webhook_event_id, r.request_id)
         .where(r.state == "pending", r.created_at < before)
-        .distinct(r.shop_id, r.webhook_event_id)
+        .ext(distinct_on(r.shop_id, r.webhook_event_id))
         .limit(limit)
     )
     return [msgspec.convert(row._asdict(), Pending) for row in rows]

@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -59,10 +59,3 @@ async def lift(connection: AsyncConnection, shop_id: ShopId, phone_index: bytes,
         .values(lifted_at=at)
     )
     return done.rowcount == 1
-
-
-async def latest_for_phone(connection: AsyncConnection, shop_id: ShopId, phone_index: bytes) -> datetime | None:
-    """When the newest entry about this number was recorded."""
-    c = consent_events.c
-    query = select(func.max(c.recorded_at)).where(c.shop_id == shop_id, c.phone_index == phone_index)
-    return (await connection.execute(query)).scalar_one_or_none()

@@ -43,7 +43,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     suppressed: bool
     key_in_ledger: bool
     sent_last_day: int
-    sent_within_spacing: int
+    sent_newest_at: datetime | None
     trail: list[TrailEntry] | None
 
 
@@ -60,7 +60,7 @@ _SITUATION = text(
                    WHERE shop_id = s.id AND source = :source AND source_id = :source_id AND subject = :subject
                      AND step = :step AND phone_index = :phone_index AND resend_no = :resend_no
                      AND id IS DISTINCT FROM CAST(:own AS uuid)) AS key_in_ledger,
-           sent.last_day AS sent_last_day, sent.within_spacing AS sent_within_spacing,
+           sent.last_day AS sent_last_day, sent.newest_at AS sent_newest_at,
            (SELECT jsonb_agg(jsonb_build_object('kind', t.kind, 'state', t.state, 'consented_at', t.consented_at))
             FROM (SELECT kind, state, consented_at FROM consent_events
                   WHERE shop_id = s.id AND phone_index = :phone_index
@@ -69,12 +69,10 @@ _SITUATION = text(
                   WHERE shop_id = s.id AND contact_id = :contact_id AND phone_index IS NULL
                   ORDER BY consented_at DESC LIMIT 100) t) AS trail
     FROM shops s,
-         LATERAL (SELECT count(*) FILTER (WHERE planned_at > :day_ago) AS last_day,
-                         count(*) FILTER (WHERE planned_at > :spacing_ago) AS within_spacing
+         LATERAL (SELECT count(*) FILTER (WHERE decided_at > :day_ago) AS last_day, max(decided_at) AS newest_at
                   FROM messages
                   WHERE shop_id = s.id AND phone_index = :phone_index AND message_class = 'promotional'
-                    AND state = ANY (:counting) AND planned_at > least(:day_ago, :spacing_ago)
-                    AND id IS DISTINCT FROM CAST(:own AS uuid)) sent
+                    AND state = ANY (:counting) AND id IS DISTINCT FROM CAST(:own AS uuid)) sent
     WHERE s.id = :shop_id
     """
 )
@@ -92,7 +90,6 @@ async def situation(
     *,
     contact_id: ContactId | None,
     own: MessageId | None,
-    spacing: timedelta,
     now: datetime,
 ) -> Situation | None:
     """What is so now for this text and this recipient; None for a shop that we do not know.
@@ -115,7 +112,6 @@ async def situation(
                 "own": own,
                 "counting": sorted(COUNTS_AS_SENT),
                 "day_ago": now - timedelta(days=1),
-                "spacing_ago": now - spacing,
             },
         )
     ).one_or_none()

@@ -10,10 +10,10 @@ from sqlalchemy import and_, case, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smsblossom.domain.ids import ContactId, MessageId, ShopId
+from smsblossom.domain.ids import SYSTEM, ContactId, MessageId, ShopId
 from smsblossom.domain.messages import MessageClass, MessageState
 from smsblossom.store.ids import new_id
-from smsblossom.store.tables import message_events, messages, routes, workers
+from smsblossom.store.tables import consent_events, controls, message_events, messages, routes, workers
 
 _S = MessageState
 
@@ -83,6 +83,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
+class Candidate(msgspec.Struct, frozen=True):
+    """A row about to be submitted, and what is newer than its decision: switches that are on, consent heard of."""
+
+    message: Message
+    switches: frozenset[str]
+    consent_heard_at: datetime | None
+
+
 class Due(msgspec.Struct, frozen=True):
     """A ledger row that should have a job."""
 
@@ -117,8 +125,36 @@ async def lock(connection: AsyncConnection, shop_id: ShopId, message_id: Message
     return None if row is None else msgspec.convert(row._asdict(), Message)
 
 
+async def lock_for_delivery(connection: AsyncConnection, shop_id: ShopId, message_id: MessageId) -> Candidate | None:
+    """The row, held until the transaction ends, with what may have changed since its decision."""
+    c, k, e = messages.c, controls.c, consent_events.c
+    switched_on = select(k.name).where(k.shop_id == SYSTEM, k.value == "on")
+    heard_at = select(func.max(e.recorded_at)).where(e.shop_id == c.shop_id, e.phone_index == c.phone_index)
+    query = (
+        select(
+            *_COLUMNS,
+            func.array(switched_on.scalar_subquery()).label("switches"),
+            heard_at.scalar_subquery().label("consent_heard_at"),
+        )
+        .where(c.shop_id == shop_id, c.id == message_id)
+        .with_for_update(of=messages)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return None
+    facts = row._asdict()
+    switches, consent_heard_at = facts.pop("switches"), facts.pop("consent_heard_at")
+    return Candidate(msgspec.convert(facts, Message), frozenset(switches), consent_heard_at)
+
+
 async def claim(
-    connection: AsyncConnection, shop_id: ShopId, message_id: MessageId, *, owner: UUID, now: datetime
+    connection: AsyncConnection,
+    shop_id: ShopId,
+    message_id: MessageId,
+    *,
+    owner: UUID,
+    decided_at: datetime,
+    now: datetime,
 ) -> bool:
     """Take a row for submission: queued becomes submitting, and its reference can be found by a report.
 
@@ -133,6 +169,7 @@ async def claim(
             claim_owner=owner,
             claimed_at=func.clock_timestamp(),
             attempts=c.attempts + 1,
+            decided_at=decided_at,
             updated_at=now,
         )
     )

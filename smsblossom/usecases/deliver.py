@@ -18,9 +18,9 @@ from smsblossom.domain.ids import MessageId, ShopId
 from smsblossom.domain.messages import MessageState
 from smsblossom.domain.sending import Hold, Send, Withhold
 from smsblossom.sms.provider import Accepted, ErrorClass, Outbound, Outcome, Refused, Unknown
-from smsblossom.store import automations, consent, controls, messages
+from smsblossom.store import automations, controls, messages
 from smsblossom.store.engine import Connection, StoreUnavailable
-from smsblossom.store.messages import Message
+from smsblossom.store.messages import Candidate, Message
 from smsblossom.usecases import evaluate, judge
 
 log = structlog.get_logger()
@@ -52,25 +52,33 @@ async def _claim(runtime: Runtime, shop_id: ShopId, message_id: MessageId) -> Me
     """Claim the row, judging it again where its decision is old, its hour was awaited or consent changed since."""
     now = runtime.now()
     async with runtime.store.transaction(shop_id) as connection:
-        message = await messages.lock(connection, shop_id, message_id)
-        if message is None or message.state not in _READY or message.due_at > now:
+        candidate = await messages.lock_for_delivery(connection, shop_id, message_id)
+        if candidate is None or candidate.message.state not in _READY or candidate.message.due_at > now:
             return None
-        if await controls.is_on(connection, controls.SENDING_HELD):
+        message = candidate.message
+        if controls.SENDING_HELD in candidate.switches:
             log.warning("message.sending_held", message_id=str(message_id))
             return None
-        if await _is_stale(runtime, connection, message) and not await _judge_again(runtime, connection, message):
-            return None
-        claimed = await messages.claim(connection, shop_id, message_id, owner=runtime.process_id, now=now)
+        decided_at = message.decided_at
+        if _is_stale(candidate, now):
+            if not await _judge_again(runtime, connection, message):
+                return None
+            decided_at = now
+        claimed = await messages.claim(
+            connection, shop_id, message_id, owner=runtime.process_id, decided_at=decided_at, now=now
+        )
     return message if claimed else None
 
 
-async def _is_stale(runtime: Runtime, connection: Connection, message: Message) -> bool:
-    if message.state is not MessageState.QUEUED or runtime.now() - message.decided_at > DECISION_LASTS:
-        return True
-    if await controls.is_on(connection, controls.STOP_ALL):
-        return True
-    heard_at = await consent.latest_for_phone(connection, message.shop_id, message.phone_index)
-    return heard_at is not None and heard_at > message.decided_at
+def _is_stale(candidate: Candidate, now: datetime) -> bool:
+    """Whether the decision must be made again before the text may leave."""
+    message, heard_at = candidate.message, candidate.consent_heard_at
+    return (
+        message.state is not MessageState.QUEUED
+        or now - message.decided_at > DECISION_LASTS
+        or controls.STOP_ALL in candidate.switches
+        or (heard_at is not None and heard_at > message.decided_at)
+    )
 
 
 async def _judge_again(runtime: Runtime, connection: Connection, message: Message) -> bool:

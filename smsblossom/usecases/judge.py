@@ -22,7 +22,6 @@ from smsblossom.domain.ids import ContactId, MessageId, ShopId, WebhookEventId
 from smsblossom.domain.messages import BusinessKey, MessageClass, Source
 from smsblossom.domain.occasions import Occasion
 from smsblossom.domain.sending import Decision, Facts, Hold, Rules, Send, Withhold
-from smsblossom.domain.shop_settings import ShopSettings
 from smsblossom.store import decisions
 from smsblossom.store.automations import Run
 from smsblossom.store.decisions import DecisionRow, Situation
@@ -92,11 +91,7 @@ async def judge(
     phone, problem = _recipient(case)
     key = _key(runtime, case, phone)
     await decisions.lock_recipient(connection, case.shop_id, key.phone_index)
-    spacing = ShopSettings().caps.spacing
-    assert spacing is not None
-    situation = await decisions.situation(
-        connection, key, contact_id=case.contact_id, own=own, spacing=spacing, now=now
-    )
+    situation = await decisions.situation(connection, key, contact_id=case.contact_id, own=own, now=now)
     if situation is None:
         raise UnknownShop
     text, text_problem = _render(case, situation, now)
@@ -243,7 +238,7 @@ def _facts(
         parts=parts,
         text_problem=text_problem,
         shopify_texts_too=occasion.phone_only and situation.transactional_sms_disabled is False,
-        sent=SentBefore(situation.sent_last_day, situation.sent_within_spacing),
+        sent=SentBefore(situation.sent_last_day, situation.sent_newest_at),
         country=country or situation.country,
         states=states,
         zones=where.names,
