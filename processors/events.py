@@ -1,5 +1,6 @@
 """`events:process`: an inbox row, whatever its topic."""
 
+from processors import redriven
 from processors.topics import HANDLERS
 from smsblossom import jobs
 from smsblossom.bootstrap import Runtime
@@ -8,5 +9,6 @@ from smsblossom.usecases import intake
 
 
 @processor(jobs.ProcessEvent)
+@redriven.by_the_sweeper
 async def process(runtime: Runtime, job: jobs.ProcessEvent) -> None:
     await intake.process(runtime, job.shop_id, job.event_id, HANDLERS)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from processors import redriven
 from smsblossom import jobs
 from smsblossom.bootstrap import Runtime
 from smsblossom.queue.registry import processor
@@ -24,5 +25,6 @@ def on_topic(*topics: str) -> Callable[[Handler], Handler]:
     return register
 
 
+@redriven.by_the_sweeper
 async def _addressed(runtime: Runtime, job: jobs.ProcessEvent) -> None:
     await intake.process(runtime, job.shop_id, job.event_id, HANDLERS)

@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from functools import partial
 from typing import Any, Final, Literal
 
 import structlog
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.tracebacks import ExceptionDictTransformer
 
 LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
@@ -22,77 +24,29 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.webhooks = Counter(
-            "smsblossom_webhooks", "Webhook requests by answer", ["caller", "answer"], registry=self.registry
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        seconds = partial(Histogram, registry=self.registry, buckets=LATENCY_BUCKETS)
+        rows = partial(Histogram, registry=self.registry, buckets=BATCH_BUCKETS)
+
+        self.webhooks = counter("smsblossom_webhooks", "Webhook requests by answer", ["caller", "answer"])
+        self.webhook_batch = rows("smsblossom_webhook_batch_rows", "Webhooks that shared one insert")
+        self.webhook_seconds = seconds("smsblossom_webhook_seconds", "Time to a durable row")
+        self.events = counter("smsblossom_events", "Inbox rows by topic and end", ["topic", "state"])
+        self.decisions = counter("smsblossom_decisions", "Decisions by verdict and reason", ["verdict", "reason"])
+        self.submissions = counter("smsblossom_submissions", "Provider calls by outcome", ["provider", "outcome"])
+        self.submission_seconds = seconds("smsblossom_submission_seconds", "Provider call duration", ["provider"])
+        self.path_seconds = seconds(
+            "smsblossom_webhook_to_provider_seconds", "From the webhook's arrival to the provider's acceptance"
         )
-        self.webhook_batch = Histogram(
-            "smsblossom_webhook_batch_rows",
-            "Webhooks that shared one insert",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
-            registry=self.registry,
-        )
-        self.webhook_seconds = Histogram(
-            "smsblossom_webhook_seconds",
-            "Time to a durable row",
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
-        self.events = Counter(
-            "smsblossom_events", "Inbox rows by topic and end", ["topic", "state"], registry=self.registry
-        )
-        self.decisions = Counter(
-            "smsblossom_decisions", "Decisions by verdict and reason", ["verdict", "reason"], registry=self.registry
-        )
-        self.submissions = Counter(
-            "smsblossom_submissions", "Provider calls by outcome", ["provider", "outcome"], registry=self.registry
-        )
-        self.submission_seconds = Histogram(
-            "smsblossom_submission_seconds",
-            "Provider call duration",
-            ["provider"],
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
-        self.path_seconds = Histogram(
-            "smsblossom_webhook_to_provider_seconds",
-            "From the webhook's arrival to the provider's acceptance",
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
-        self.receipts = Counter(
-            "smsblossom_receipts", "Delivery reports by status and effect", ["status", "effect"], registry=self.registry
-        )
-        self.inbound = Counter("smsblossom_inbound", "Inbound texts by keyword", ["keyword"], registry=self.registry)
-        self.swept = Counter(
-            "smsblossom_swept", "Rows that the sweeper set going again", ["kind"], registry=self.registry
-        )
-        self.jobs = Counter(
-            "smsblossom_jobs",
-            "Jobs by queue, function and outcome",
-            ["queue", "function", "outcome"],
-            registry=self.registry,
-        )
-        self.job_seconds = Histogram(
-            "smsblossom_job_seconds",
-            "Job duration",
-            ["queue", "function"],
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
-        self.job_lag_seconds = Histogram(
-            "smsblossom_job_lag_seconds",
-            "From a job's due time to its start",
-            ["queue"],
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
-        self.queue_oldest_seconds = Gauge(
-            "smsblossom_queue_oldest_seconds", "Age of the oldest due job", ["queue"], registry=self.registry
-        )
-        self.loop_errors = Counter(
-            "smsblossom_unhandled_errors", "Errors nobody caught", ["where"], registry=self.registry
-        )
-        self.up_since = Gauge("smsblossom_process_start_seconds", "When this process began", registry=self.registry)
+        self.receipts = counter("smsblossom_receipts", "Delivery reports by status and effect", ["status", "effect"])
+        self.inbound = counter("smsblossom_inbound", "Inbound texts by keyword", ["keyword"])
+        self.swept = counter("smsblossom_swept", "Rows that the sweeper set going again", ["kind"])
+        self.jobs = counter("smsblossom_jobs", "Jobs by outcome", ["queue", "function", "outcome"])
+        self.job_seconds = seconds("smsblossom_job_seconds", "Job duration", ["queue", "function"])
+        self.job_lag_seconds = seconds("smsblossom_job_lag_seconds", "From a job's due time to its start", ["queue"])
+        self.queue_oldest_seconds = gauge("smsblossom_queue_oldest_seconds", "Age of the oldest due job", ["queue"])
+        self.loop_errors = counter("smsblossom_unhandled_errors", "Errors nobody caught", ["where"])
 
 
 def configure_logging(level: str, form: Literal["json", "console"]) -> None:

@@ -6,6 +6,7 @@ The claim is what makes a text leave at most once: nobody else may submit the ro
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -38,14 +39,18 @@ _READY: Final = frozenset({MessageState.QUEUED, MessageState.HELD, MessageState.
 async def deliver(runtime: Runtime, shop_id: ShopId, message_id: MessageId) -> None:
     """Submit this row if it is still to be submitted, lawful now, and nobody else's."""
     claimed_at = time.monotonic()
-    message = await _claim(runtime, shop_id, message_id)
+    try:
+        message = await _claim(runtime, shop_id, message_id)
+    except StoreUnavailable:
+        await _surely(lambda: _take_back(runtime, shop_id, message_id))
+        raise
     if message is None:
         return
     if time.monotonic() - claimed_at > CLAIM_GOOD_FOR_S:
         outcome: Outcome = Refused(ErrorClass.TRANSIENT, "claim_too_old")
     else:
         outcome = await _submit(runtime, message)
-    await _record_surely(runtime, message, outcome)
+    await _surely(lambda: _record(runtime, message, outcome))
 
 
 async def _claim(runtime: Runtime, shop_id: ShopId, message_id: MessageId) -> Message | None:
@@ -116,13 +121,29 @@ async def _submit(runtime: Runtime, message: Message) -> Outcome:
     return outcome
 
 
-async def _record_surely(runtime: Runtime, message: Message, outcome: Outcome) -> None:
-    """Write the outcome down, trying again while the database is away: until then the row says `submitting`."""
+async def _take_back(runtime: Runtime, shop_id: ShopId, message_id: MessageId) -> None:
+    """The connection broke while the claim was made. Had it been committed, nobody would submit the row: undo it."""
+    now = runtime.now()
+    async with runtime.store.transaction(shop_id) as connection:
+        await messages.release(
+            connection,
+            shop_id,
+            message_id,
+            owner=runtime.process_id,
+            error_class=ErrorClass.TRANSIENT,
+            error_code="claim_unsure",
+            due_at=now,
+            now=now,
+        )
+
+
+async def _surely(write: Callable[[], Awaitable[None]]) -> None:
+    """Write down what is known, trying again while the database is away: until then the row says `submitting`."""
     give_up_at = time.monotonic() + RECORD_FOR_S
     wait_s = 0.1
     while True:
         try:
-            await _record(runtime, message, outcome)
+            await write()
         except StoreUnavailable:
             if time.monotonic() > give_up_at:
                 raise
