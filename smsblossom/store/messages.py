@@ -232,12 +232,13 @@ async def release(
     message_id: MessageId,
     *,
     owner: UUID,
+    attempt: int,
     error_class: str,
     error_code: str,
     due_at: datetime,
     now: datetime,
 ) -> bool:
-    """Back to queued after a proven non-submission, by the claim's own holder only."""
+    """Back to queued after a proven non-submission: by the claim's own holder, and of this very attempt only."""
     c = messages.c
     done = await connection.execute(
         update(messages)
@@ -245,6 +246,7 @@ async def release(
             c.shop_id == shop_id,
             c.id == message_id,
             c.claim_owner == owner,
+            c.attempts == attempt,
             c.state.in_([_S.SUBMITTING, _S.UNKNOWN]),
         )
         .values(

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -39,40 +40,49 @@ _READY: Final = frozenset({MessageState.QUEUED, MessageState.HELD, MessageState.
 async def deliver(runtime: Runtime, shop_id: ShopId, message_id: MessageId) -> None:
     """Submit this row if it is still to be submitted, lawful now, and nobody else's."""
     claimed_at = time.monotonic()
-    try:
-        message = await _claim(runtime, shop_id, message_id)
-    except StoreUnavailable:
-        await _surely(lambda: _take_back(runtime, shop_id, message_id))
-        raise
+    message = await _claim(runtime, shop_id, message_id)
     if message is None:
         return
     if time.monotonic() - claimed_at > CLAIM_GOOD_FOR_S:
         outcome: Outcome = Refused(ErrorClass.TRANSIENT, "claim_too_old")
     else:
         outcome = await _submit(runtime, message)
-    await _surely(lambda: _record(runtime, message, outcome))
+    await _surely(partial(_record, runtime, message, outcome))
 
 
 async def _claim(runtime: Runtime, shop_id: ShopId, message_id: MessageId) -> Message | None:
-    """Claim the row, judging it again where its decision is old, its hour was awaited or consent changed since."""
-    now = runtime.now()
-    async with runtime.store.transaction(shop_id) as connection:
-        candidate = await messages.lock_for_delivery(connection, shop_id, message_id)
-        if candidate is None or candidate.message.state not in _READY or candidate.message.due_at > now:
-            return None
-        message = candidate.message
-        if controls.SENDING_HELD in candidate.switches:
-            log.warning("message.sending_held", message_id=str(message_id))
-            return None
-        decided_at = message.decided_at
-        if _is_stale(candidate, now):
-            if not await _judge_again(runtime, connection, message):
+    """Claim the row; None when it is not to be submitted now, or not by us."""
+    claiming: Message | None = None
+    try:
+        async with runtime.store.transaction(shop_id) as connection:
+            ready = await _ready(runtime, connection, shop_id, message_id)
+            if ready is None:
                 return None
-            decided_at = now
-        claimed = await messages.claim(
-            connection, shop_id, message_id, owner=runtime.process_id, decided_at=decided_at, now=now
-        )
-    return message if claimed else None
+            claiming, decided_at = ready
+            claimed = await messages.claim(
+                connection, shop_id, message_id, owner=runtime.process_id, decided_at=decided_at, now=runtime.now()
+            )
+    except StoreUnavailable:
+        if claiming is not None:
+            await _surely(partial(_take_back, runtime, claiming))
+        raise
+    return claiming if claimed else None
+
+
+async def _ready(
+    runtime: Runtime, connection: Connection, shop_id: ShopId, message_id: MessageId
+) -> tuple[Message, datetime] | None:
+    """The row and the time of its decision, made again where it is old, awaited its hour, or consent changed since."""
+    now = runtime.now()
+    candidate = await messages.lock_for_delivery(connection, shop_id, message_id)
+    if candidate is None or candidate.message.state not in _READY or candidate.message.due_at > now:
+        return None
+    if controls.SENDING_HELD in candidate.switches:
+        log.warning("message.sending_held", message_id=str(message_id))
+        return None
+    if not _is_stale(candidate, now):
+        return candidate.message, candidate.message.decided_at
+    return (candidate.message, now) if await _judge_again(runtime, connection, candidate.message) else None
 
 
 def _is_stale(candidate: Candidate, now: datetime) -> bool:
@@ -121,15 +131,16 @@ async def _submit(runtime: Runtime, message: Message) -> Outcome:
     return outcome
 
 
-async def _take_back(runtime: Runtime, shop_id: ShopId, message_id: MessageId) -> None:
+async def _take_back(runtime: Runtime, message: Message) -> None:
     """The connection broke while the claim was made. Had it been committed, nobody would submit the row: undo it."""
     now = runtime.now()
-    async with runtime.store.transaction(shop_id) as connection:
+    async with runtime.store.transaction(message.shop_id) as connection:
         await messages.release(
             connection,
-            shop_id,
-            message_id,
+            message.shop_id,
+            message.id,
             owner=runtime.process_id,
+            attempt=message.attempts + 1,
             error_class=ErrorClass.TRANSIENT,
             error_code="claim_unsure",
             due_at=now,
@@ -191,7 +202,13 @@ async def _end_claim(
     error = outcome.error if isinstance(outcome, Refused) else ErrorClass.AMBIGUOUS
     if wait is not None:
         return await messages.release(
-            *row, owner=owner, error_class=error, error_code=outcome.code, due_at=now + wait, now=now
+            *row,
+            owner=owner,
+            attempt=message.attempts + 1,
+            error_class=error,
+            error_code=outcome.code,
+            due_at=now + wait,
+            now=now,
         )
     ended = MessageState.REFUSED if isinstance(outcome, Refused) else MessageState.UNKNOWN
     return await messages.record_ended(
