@@ -12,8 +12,9 @@ from pathlib import Path
 
 from smsblossom.embedded import binaries, places, postgres, processes, redis_server
 from smsblossom.embedded.errors import EmbeddedError
+from smsblossom.embedded.places import remove
 
-__all__ = ["EmbeddedError", "Servers", "addresses", "run"]
+__all__ = ["EmbeddedError", "Servers", "addresses", "remove", "run"]
 
 
 @dataclass(frozen=True, slots=True)

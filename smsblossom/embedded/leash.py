@@ -33,9 +33,12 @@ def _become(uid: int, gid: int) -> None:
 
 
 def _note(pid_file: str) -> None:
-    descriptor = os.open(pid_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    """Whole or not at all: somebody may be reading it."""
+    new = f"{pid_file}.new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.write(descriptor, b"%d\n" % os.getpid())
     os.close(descriptor)
+    os.rename(new, pid_file)  # noqa: PTH104  pathlib may be beyond the new user's reach
 
 
 def main(argv: list[str]) -> None:

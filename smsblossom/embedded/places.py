@@ -99,6 +99,16 @@ def is_occupied(home: Path) -> bool:
     return False
 
 
+def remove(home: Path) -> None:
+    """Delete the servers' files of this folder wherever they are; EmbeddedError while a process runs them."""
+    if is_occupied(home):
+        raise EmbeddedError(f"A process still runs the servers of {home}: stop it first.")
+    link = home / "servers"
+    shutil.rmtree(link.resolve(), ignore_errors=True)
+    link.unlink(missing_ok=True)
+    (home / "servers.lock").unlink(missing_ok=True)
+
+
 @contextmanager
 def _lock(path: Path, home: Path) -> Iterator[None]:
     with append_to(path) as file:

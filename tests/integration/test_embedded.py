@@ -19,6 +19,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from smsblossom import embedded
 from smsblossom.embedded import accounts, binaries, postgres, redis_server
@@ -137,7 +138,7 @@ def base() -> Iterator[Path]:
     folder = support.make_run_folder()
     yield folder
     for servers in [path for path in folder.rglob("servers") if path.is_symlink()]:
-        support.delete_home(servers.parent)
+        embedded.remove(servers.parent)
     shutil.rmtree(folder)
 
 
@@ -227,6 +228,8 @@ async def test_a_second_parent_is_refused(running: tuple[Path, embedded.Servers]
     with pytest.raises(embedded.EmbeddedError, match="Another process already runs the servers"):
         async with embedded.run(home, say=print):
             pass
+    with pytest.raises(embedded.EmbeddedError, match="still runs the servers"):
+        embedded.remove(home)
     assert "first" in await remembered(servers)
 
 
@@ -313,7 +316,7 @@ async def until_answered(servers: embedded.Servers) -> set[str]:
         while True:
             try:
                 return await remembered(servers)
-            except (OSError, asyncpg.PostgresError):
+            except (OSError, asyncpg.PostgresError, RedisError):
                 await asyncio.sleep(0.05)
 
 
@@ -407,6 +410,10 @@ async def test_as_root_a_closed_folder_sends_the_files_elsewhere(base: Path) -> 
     assert work_of(closed / "home").parent == Path("/var/tmp")
     assert (closed.stat().st_mode, closed.stat().st_uid) == (before.st_mode, before.st_uid)
     assert [sentence for sentence in said if "cannot enter" in sentence] == said[:1]
+    far = work_of(closed / "home")
+    embedded.remove(closed / "home")
+    assert not far.exists()
+    assert list((closed / "home").iterdir()) == []
 
 
 @as_root

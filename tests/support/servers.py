@@ -115,10 +115,8 @@ def release(folder: Path) -> None:
 
 
 def delete_home(home: Path) -> None:
-    """Delete a home of embedded servers, also the part that lies in /var/tmp."""
-    servers = home / "servers"
-    if servers.is_symlink():
-        shutil.rmtree(servers.resolve(), ignore_errors=True)
+    """Delete a home of embedded servers that have been stopped, also the part that lies in /var/tmp."""
+    embedded.remove(home)
     shutil.rmtree(home, ignore_errors=True)
 
 
