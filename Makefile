@@ -53,6 +53,7 @@ format: $(VENV)/.dev ## Format and fix what can be fixed
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
 
 clean: ## Remove the environment and the local data
+	-@test ! -x $(BIN)/python || $(BIN)/python -c 'import pathlib; from smsblossom import embedded; embedded.remove(pathlib.Path(".smsblossom"))'
 	rm -rf $(VENV) .smsblossom .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: help setup demo check test proof bench lock format clean

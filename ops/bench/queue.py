@@ -155,7 +155,7 @@ def install(folder: Path) -> list[str]:
         print("BullMQ left out: there is no Node here")
         return systems
     shutil.copy(HERE / "queue_bullmq.mjs", folder)
-    npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), "bullmq"]
+    npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), "bullmq", "ioredis"]
     if subprocess.run(npm, capture_output=True, check=False).returncode == 0:
         systems.append("bullmq")
     else:
