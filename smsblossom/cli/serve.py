@@ -14,6 +14,7 @@ import webhooks.mitto
 import webhooks.probes
 import webhooks.shopify
 from smsblossom import settings as settings_module
+from smsblossom.api.app import make_api
 from smsblossom.bootstrap import Runtime, open_runtime
 from smsblossom.cli import process
 from smsblossom.cli.heartbeat import beating
@@ -21,6 +22,7 @@ from smsblossom.queue.metrics_board import MetricsBoard
 from smsblossom.settings import Settings
 from smsblossom.shopify.signatures import WebhookVerifier
 from smsblossom.telemetry import Metrics
+from smsblossom.usecases import audit
 from smsblossom.usecases.accept import Acceptor, open_acceptor
 from smsblossom.usecases.telling import publishing
 from webhooks.state import ACCEPTOR, METRICS_BOARD, RUNTIME, VERIFIER
@@ -43,6 +45,7 @@ def serve(host: str | None, port: int | None) -> None:
         async with (
             open_runtime(settings, metrics=metrics) as runtime,
             beating(runtime, kind="web", queues=()),
+            audit.replaying(runtime),
             listening(runtime, host or settings.host, settings.port if port is None else port) as address,
         ):
             log.info("serve.ready", address=address)
@@ -72,7 +75,8 @@ async def listening(runtime: Runtime, host: str, port: int) -> AsyncIterator[str
 
 def make_app(runtime: Runtime, acceptor: Acceptor, board: MetricsBoard) -> web.Application:
     settings: Settings = runtime.settings
-    app = web.Application(middlewares=[webhooks.middleware.request_id], client_max_size=webhooks.shopify.LARGEST_BODY)
+    around = [webhooks.middleware.counted, webhooks.middleware.request_id]
+    app = web.Application(middlewares=around, client_max_size=webhooks.shopify.LARGEST_BODY)
     app[RUNTIME] = runtime
     app[ACCEPTOR] = acceptor
     app[METRICS_BOARD] = board
@@ -81,6 +85,7 @@ def make_app(runtime: Runtime, acceptor: Acceptor, board: MetricsBoard) -> web.A
     app.add_routes(webhooks.shopify.routes())
     app.add_routes(webhooks.mitto.routes())
     app.add_routes(webhooks.probes.routes())
+    app.add_subapp("/api/v1", make_api(runtime, board))
     return app
 
 

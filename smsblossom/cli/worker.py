@@ -1,4 +1,4 @@
-"""`smsblossom worker`: run the queues, the sweeper and the heartbeat of one process."""
+"""`smsblossom worker`: run the queues, the sweeper, the ticker and the heartbeat of one process."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from smsblossom.queue.topology import TOPOLOGY, Topology, with_overrides
 from smsblossom.queue.worker import run_worker
 from smsblossom.settings import Settings
 from smsblossom.telemetry import Metrics
-from smsblossom.usecases import sweep, telling
+from smsblossom.usecases import audit, sweep, telling, ticker
 from smsblossom.usecases.bury import DeadLetterStore
 
 log = structlog.get_logger()
@@ -29,10 +29,10 @@ log = structlog.get_logger()
     "--queue",
     "queues",
     multiple=True,
-    type=click.Choice([*QueueName]),
+    type=click.Choice([queue.value for queue in QueueName]),
     help="Serve only this queue; may be given several times. All five otherwise.",
 )
-def worker(queues: tuple[QueueName, ...]) -> None:
+def worker(queues: tuple[str, ...]) -> None:
     """Run the queues.
 
     SIGTERM finishes what runs and gives the rest back; a second one stops at once and still loses nothing.
@@ -49,12 +49,12 @@ def worker(queues: tuple[QueueName, ...]) -> None:
 
 
 async def work(runtime: Runtime, queues: Sequence[QueueName], stop: asyncio.Event, halt: asyncio.Event) -> None:
-    """Serve these queues until `stop`, with the sweeper beside them where housekeeping is served."""
+    """Serve these queues until `stop`, with sweeper and ticker beside them where housekeeping is served."""
     year = runtime.now().year
     await asyncio.to_thread(jurisdictions.prepare, [year, year + 1])
     await sweep.hold_after_restore(runtime)
-    async with beating(runtime, kind="worker", queues=queues), telling.publishing(runtime):
-        sweeper = asyncio.create_task(_sweep(runtime), name="sweeper") if QueueName.HOUSEKEEPING in queues else None
+    async with beating(runtime, kind="worker", queues=queues), telling.publishing(runtime), audit.replaying(runtime):
+        upkeep = _upkeep(runtime) if QueueName.HOUSEKEEPING in queues else []
         log.info("worker.ready", queues=[str(queue) for queue in queues], functions=len(processors.__all__))
         try:
             await run_worker(
@@ -69,10 +69,17 @@ async def work(runtime: Runtime, queues: Sequence[QueueName], stop: asyncio.Even
                 events=telling.MeasuredEvents(runtime.metrics),
             )
         finally:
-            if sweeper is not None:
-                sweeper.cancel()
-                await asyncio.wait([sweeper])
+            for task in upkeep:
+                task.cancel()
+            await asyncio.gather(*upkeep, return_exceptions=True)
         log.info("worker.stopped")
+
+
+def _upkeep(runtime: Runtime) -> list[asyncio.Task[None]]:
+    return [
+        asyncio.create_task(_sweep(runtime), name="sweeper"),
+        asyncio.create_task(ticker.run(runtime, registry.DEFAULT), name="ticker"),
+    ]
 
 
 async def _sweep(runtime: Runtime) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smsblossom.domain.ids import ContactId, MessageId, ShopId
 from smsblossom.domain.messages import MessageState
-from smsblossom.store.tables import contacts, message_events
+from smsblossom.store.tables import contacts, message_events, suppressions
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -47,3 +47,10 @@ async def steps_of(
     for row in await connection.execute(query):
         found[MessageId(row.message_id)].append(msgspec.convert(row._asdict(), Step))
     return found
+
+
+async def is_opted_out(connection: AsyncConnection, shop_id: ShopId, phone_index: bytes) -> bool:
+    """Whether this number asked this shop to stop, and did not take it back."""
+    c = suppressions.c
+    query = select(c.phone_index).where(c.shop_id == shop_id, c.phone_index == phone_index, c.lifted_at.is_(None))
+    return (await connection.execute(query)).first() is not None
