@@ -73,6 +73,13 @@ class Settings:
     log_format: Literal["json", "console"]
     delivery_concurrency: int
     delivery_reserved: int
+    queue_alert_waiting: int
+    queue_alert_failed: int
+    queue_alert_oldest_s: float
+    dead_letter_days: int
+    dead_letter_redrives: int
+    audit_days: int
+    audit_spool: Path
     sandbox: bool
 
     def __repr__(self) -> str:
@@ -122,6 +129,13 @@ def load(environ: Mapping[str, str] | None = None, *, home: Path = LOCAL_HOME) -
         log_format=read.choice("LOG_FORMAT", ("json", "console"), default="json"),
         delivery_concurrency=read.integer("DELIVERY_CONCURRENCY", default=20, low=1, high=1000),
         delivery_reserved=read.integer("DELIVERY_RESERVED", default=4, low=0, high=100),
+        queue_alert_waiting=read.integer("QUEUE_ALERT_WAITING", default=1000, low=0, high=999_999_999),
+        queue_alert_failed=read.integer("QUEUE_ALERT_FAILED", default=100, low=0, high=999_999_999),
+        queue_alert_oldest_s=read.number("QUEUE_ALERT_OLDEST", default=60.0, low=0, high=86_400),
+        dead_letter_days=read.integer("DEAD_LETTER_DAYS", default=14, low=1, high=3650),
+        dead_letter_redrives=read.integer("DEAD_LETTER_REDRIVES", default=0, low=0, high=100),
+        audit_days=read.integer("AUDIT_DAYS", default=365, low=1, high=36_500),
+        audit_spool=Path(read.text("AUDIT_SPOOL", default=str(home / "audit-spool"))),
         sandbox=read.choice("SMSBLOSSOM_SANDBOX", ("0", "1"), default="0") == "1",
     )
 

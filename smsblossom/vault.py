@@ -52,7 +52,7 @@ class Vault:
             raise Undecipherable("the key this was encrypted with is not configured")
         try:
             return cipher.decrypt(sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :], shop_id.bytes)
-        except InvalidTag as exc:
+        except (InvalidTag, ValueError) as exc:  # ValueError: too short to hold a nonce
             raise Undecipherable("the ciphertext does not belong to this shop and key") from exc
 
     def encrypt_text(self, shop_id: ShopId, text: str) -> bytes:

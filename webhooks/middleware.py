@@ -7,26 +7,47 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from smsblossom.store.ids import new_id
-from webhooks.state import REQUEST_ID
+from smsblossom.store.ids import new_request_id
+from smsblossom.telemetry import labelled
+from webhooks.state import REQUEST_ID, RUNTIME
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ACCEPTABLE: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+_AREAS: Final = frozenset({"api", "auth", "console", "health", "proxy", "queue", "s", "u", "webhooks"})
 log = structlog.get_logger()
 
 
 @web.middleware
 async def request_id(request: web.Request, handler: Handler) -> web.StreamResponse:
     given = request.headers.get("X-Request-Id", "")
-    request[REQUEST_ID] = given if _ACCEPTABLE.fullmatch(given) else new_id().hex
-    with structlog.contextvars.bound_contextvars(request_id=request[REQUEST_ID]):
-        try:
-            response = await handler(request)
-        except web.HTTPException as answer:
-            answer.headers["X-Request-Id"] = request[REQUEST_ID]
-            raise
-        except Exception:
-            log.exception("request.failed", method=request.method)
-            response = web.Response(status=500, text="internal error\n")
-    response.headers["X-Request-Id"] = request[REQUEST_ID]
+    known_as = request[REQUEST_ID] = given if _ACCEPTABLE.fullmatch(given) else new_request_id()
+    # Never unbound: a connection's task serves one request after another, and each binds its own.
+    structlog.contextvars.bind_contextvars(request_id=known_as)
+    try:
+        response = await handler(request)
+    except web.HTTPException as answer:
+        answer.headers["X-Request-Id"] = known_as
+        raise
+    except Exception:
+        log.exception("request.failed", method=request.method)
+        response = web.Response(status=500, text="internal error\n")
+    response.headers["X-Request-Id"] = known_as
     return response
+
+
+@web.middleware
+async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count the request by the first word of its path, and by the status it was answered with."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as answer:
+        _count(request, answer.status)
+        raise
+    _count(request, response.status)
+    return response
+
+
+def _count(request: web.Request, status: int) -> None:
+    first = request.path.split("/", 2)[1]
+    area = first if first in _AREAS else "other"
+    labelled(request.app[RUNTIME].metrics.requests, area, str(status)).inc()

@@ -1,19 +1,18 @@
 """Probes: alive, ready, whether the queues are served, and what Prometheus reads."""
 
 import hmac
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from smsblossom.jobs import QueueName
 from smsblossom.queue.connection import QueueUnavailable
-from smsblossom.queue.control import Control, QueueStats
+from smsblossom.queue.control import QueueStats
+from smsblossom.queue.jobinfo import JobState
 from smsblossom.store.engine import StoreUnavailable
-from smsblossom.usecases import telling
+from smsblossom.usecases import queues, telling
+from smsblossom.usecases.alerts import alerts_of, thresholds_of
 from webhooks.state import METRICS_BOARD, RUNTIME
-
-STATES: Final = ("waiting", "active", "delayed", "completed", "failed", "dead")
 
 
 def routes() -> list[web.RouteDef]:
@@ -46,15 +45,20 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def queue_health(request: web.Request) -> web.Response:
-    """503 when Redis is gone, or when any of the five queues had no worker's heartbeat for 15 s."""
+    """503 when Redis is gone, or when any of the five queues had no worker's heartbeat for 15 s.
+
+    `alerts` tells which thresholds are exceeded; they are for a person and do not change the status.
+    """
+    runtime = request.app[RUNTIME]
     try:
-        stats = await _stats(request)
+        stats = await queues.stats(runtime)
     except QueueUnavailable:
         return web.json_response({"status": "down", "redis": "down"}, status=503)
     served = all(queue.workers for queue in stats)
     answer: dict[str, Any] = {
         "status": "ok" if served else "down",
         "redis": "ok",
+        "alerts": [msgspec.structs.asdict(alert) for alert in alerts_of(stats, thresholds_of(runtime.settings))],
         "queues": {queue.queue: _spoken(queue) for queue in stats},
     }
     return web.json_response(answer, status=200 if served else 503)
@@ -62,21 +66,17 @@ async def queue_health(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """The sums over all processes. Where METRICS_TOKEN is set, for its bearer alone."""
-    token = request.app[RUNTIME].settings.metrics_token
+    runtime = request.app[RUNTIME]
+    token = runtime.settings.metrics_token
     given = request.headers.get("Authorization", "").encode("utf-8", "replace")
     if token and not hmac.compare_digest(given, f"Bearer {token}".encode()):
         return web.Response(status=401, text="send Authorization: Bearer METRICS_TOKEN\n")
     try:
-        depths = {queue.queue: _counts(queue) for queue in await _stats(request)}
+        stats = await queues.stats(runtime)
     except QueueUnavailable:
-        depths = {}
-    text = await telling.page(request.app[METRICS_BOARD], depths)
+        stats = []
+    text = await telling.page(request.app[METRICS_BOARD], stats, thresholds_of(runtime.settings))
     return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
-
-
-async def _stats(request: web.Request) -> list[QueueStats]:
-    control = Control(request.app[RUNTIME].queue.redis)
-    return [await control.stats(name) for name in QueueName]
 
 
 def _spoken(queue: QueueStats) -> dict[str, Any]:
@@ -88,4 +88,4 @@ def _spoken(queue: QueueStats) -> dict[str, Any]:
 
 def _counts(queue: QueueStats) -> dict[str, int]:
     builtins = msgspec.structs.asdict(queue)
-    return {state: builtins[state] for state in STATES}
+    return {state.value: builtins[state.value] for state in JobState}

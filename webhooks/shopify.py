@@ -7,6 +7,7 @@ shop domain · 503 not durable · 200 accepted, duplicate, or a topic or shop th
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import structlog
@@ -15,6 +16,7 @@ from aiohttp import web
 from smsblossom.domain.ids import WebhookEventId, is_shop_domain, shop_id_of
 from smsblossom.shopify.payloads import parse_time
 from smsblossom.store.ids import new_id
+from smsblossom.telemetry import labelled
 from smsblossom.usecases.accept import Arrival, NotDurable
 from webhooks.state import ACCEPTOR, REQUEST_ID, RUNTIME, VERIFIER
 
@@ -24,6 +26,9 @@ LARGEST_BODY: Final = 10 * 1024 * 1024
 _LONGEST_TOPIC: Final = 100
 _LONGEST_ID: Final = 255
 _OK: Final = "ok\n"
+_PLAIN: Final = {"Content-Type": "text/plain; charset=utf-8"}
+_shop_id: Final = lru_cache(maxsize=10_000)(shop_id_of)
+"""Two hashes and a UUID of Python's, per webhook: worth remembering."""
 
 
 def routes() -> list[web.RouteDef]:
@@ -95,9 +100,8 @@ def _problem(body: bytes, topic: str | None, shop_domain: str | None) -> str | N
 def _arrival(
     headers: Mapping[str, str], body: bytes, topic: str, shop_domain: str, request_id: str, now: datetime
 ) -> Arrival:
-    shop_id = shop_id_of(shop_domain)
     return Arrival(
-        shop_id=shop_id,
+        shop_id=_shop_id(shop_domain),
         event_id=WebhookEventId(new_id()),
         topic=topic,
         webhook_id=_id(headers, "webhook-id") or _fingerprint(shop_domain, topic, body),
@@ -129,5 +133,5 @@ def _is_printable(text: str) -> bool:
 
 
 def _answer(request: web.Request, status: int, text: str, label: str | None = None) -> web.Response:
-    request.app[RUNTIME].metrics.webhooks.labels(caller="shopify", answer=label or str(status)).inc()
-    return web.Response(status=status, text=text)
+    labelled(request.app[RUNTIME].metrics.webhooks, "shopify", label or str(status)).inc()
+    return web.Response(status=status, body=text.encode(), headers=_PLAIN)

@@ -59,9 +59,13 @@ class Bench:
         environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}  # noqa: TID251
         if system == "saq":
             environment["PYTHONPATH"] = str(self.deps / "python")
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180, check=False)
+        errors = self.deps / "stderr"
+        with errors.open("w") as stream:
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=stream, text=True, env=environment, timeout=180, check=False
+            )
         if done.returncode != 0:
-            sys.exit(f"{system} {role} failed:\n{done.stderr[-3000:]}")
+            sys.exit(f"{system} {role} failed:\n{errors.read_text()[-3000:]}")
         figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
         return figures
 
@@ -208,7 +212,8 @@ def print_table(bench: Bench) -> None:
     for concurrency in CONCURRENCIES:
         for system in bench.systems:
             figures = [
-                bench.median("work", system, name, concurrency) for name in ("jobs_per_s", "cpu_us", "redis_us", "rss_mb")
+                bench.median("work", system, name, concurrency)
+                for name in ("jobs_per_s", "cpu_us", "redis_us", "rss_mb")
             ]
             if figures[0] == figures[0]:
                 print(f"{system:<10}{concurrency:>6}" + "{:>10,.0f}{:>11.0f}{:>10.0f}{:>7.0f}".format(*figures))
@@ -219,7 +224,9 @@ def print_table(bench: Bench) -> None:
 
 
 def failures(figures: dict[str, float], lone_p50: float, rss: float) -> list[str]:
-    missed = [f"{name} is {figures[name]}, the bar is {bar}" for name, bar in BARS.items() if figures.get(name, bar) < bar]
+    missed = [
+        f"{name} is {figures[name]}, the bar is {bar}" for name, bar in BARS.items() if figures.get(name, bar) < bar
+    ]
     missed += [
         f"{name} is {figures[name]}, the ceiling is {ceiling}"
         for name, ceiling in CEILINGS.items()
@@ -249,7 +256,9 @@ def main() -> None:
     print_table(bench)
     for name, value in figures.items():
         print(f"  {name:<24}{value:>8.2f}")
-    print(f"  a lone job starts after {lone['p50']} ms (p99 {lone['p99']}); a bare worker with 1000 in flight: {rss} MB")
+    print(
+        f"  a lone job starts after {lone['p50']} ms (p99 {lone['p99']}); a bare worker with 1000 in flight: {rss} MB"
+    )
     path = os.environ.get("JSON")  # noqa: TID251
     if path:
         result = {"ratios": figures, "lone_job_ms": lone, "rss_mb@1000": rss, "runs": bench.runs}

@@ -85,42 +85,13 @@ class Silence:
         return lambda *_args, **_facts: None
 
 
-class Everything:
-    """Prometheus counters and histograms, and a structlog line as JSON for each start and each end."""
+def everything() -> Any:
+    """The service's own listener: metrics, and a line of JSON for each start and each end, as in production."""
+    from smsblossom import telemetry
+    from smsblossom.usecases.telling import MeasuredEvents
 
-    def __init__(self) -> None:
-        import prometheus_client
-        import structlog
-
-        from smsblossom.queue.events import LogEvents
-
-        structlog.configure(
-            processors=[
-                structlog.contextvars.merge_contextvars,
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso"),
-                structlog.processors.JSONRenderer(),
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-            logger_factory=structlog.WriteLoggerFactory(Path("/dev/null").open("w")),  # noqa: SIM115
-            cache_logger_on_first_use=True,
-        )
-        self._log = LogEvents(structlog.get_logger())
-        self._ends = prometheus_client.Counter("jobs", "jobs", ["queue", "outcome"])
-        self._took = prometheus_client.Histogram("job_seconds", "seconds", ["queue", "function"])
-        self._lag = prometheus_client.Histogram("job_lag_seconds", "seconds", ["queue"])
-
-    def started(self, run: Any, *, lag: float) -> None:
-        self._log.started(run, lag=lag)
-        self._lag.labels(run.queue).observe(lag)
-
-    def succeeded(self, run: Any, *, took: float, result: object) -> None:
-        self._log.succeeded(run, took=took, result=result)
-        self._ends.labels(run.queue, "succeeded").inc()
-        self._took.labels(run.queue, run.function).observe(took)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
+    telemetry.configure_logging("info", "json")
+    return MeasuredEvents(telemetry.Metrics())
 
 
 class Letters:
@@ -152,7 +123,7 @@ def our_worker(port: int, concurrency: int, *, full: bool, body: Callable[[Any],
         registry=registry,
         topology=with_overrides(TOPOLOGY, {jobs.QueueName.EVENTS: plan}),
         dead_letters=Letters() if full else None,
-        events=Everything() if full else Silence(),  # type: ignore[arg-type]
+        events=everything() if full else Silence(),  # type: ignore[arg-type]
     )
 
 

@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,15 +89,17 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
-async def running(made: Bench, *command: str, name: str, **extra: str) -> AsyncIterator[Running]:
-    """A command as a process, from the moment it has written its address into its log."""
+async def running(
+    made: Bench, *command: str, name: str, ready: str = "http://127.0.0.1:", **extra: str
+) -> AsyncIterator[Running]:
+    """A command as a process, from the moment its log says `ready`: its address, or a word where it has none."""
     log = made.folder / f"{name}.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *command, env={**made.environ, **extra}, stdout=output, stderr=output
         )
     try:
-        yield Running(process.pid, await _port(process, log))
+        yield Running(process.pid, await _port(process, log, ready))
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
@@ -129,16 +131,12 @@ def module(*arguments: str) -> tuple[str, ...]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of a process and of those it has waited for; 0 where there is no /proc."""
+    """CPU seconds of a process; 0 where there is no /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     return sum(map(int, fields[11:13])) / _TICKS
-
-
-def tree_cpu_s(pids: Sequence[int]) -> float:
-    return sum(map(cpu_s, pids))
 
 
 def _environ(servers: Servers) -> dict[str, str]:
@@ -176,12 +174,15 @@ async def _refuse_unsafe_settings(servers: Servers) -> None:
         raise BenchFailed(f"PostgreSQL runs with {', '.join(off)} not on: figures without durability mean nothing")
 
 
-async def _port(process: asyncio.subprocess.Process, log: Path) -> int:
-    async with asyncio.timeout(START_WITHIN_S):
-        while True:
-            found = _ADDRESS.search(log.read_text(errors="replace"))
-            if found is not None and int(found[1]) > 0:
-                return int(found[1])
-            if process.returncode is not None:
-                raise BenchFailed(f"{log.stem} did not start: {log.read_text(errors='replace')[-2000:]}")
-            await asyncio.sleep(0.02)
+async def _port(process: asyncio.subprocess.Process, log: Path, ready: str) -> int:
+    """The port in the log once the log says `ready`; 0 where it names none."""
+    said = ""
+    for _ in range(START_WITHIN_S * 50):
+        said = await asyncio.to_thread(log.read_text, errors="replace")
+        if ready in said:
+            found = _ADDRESS.search(said)
+            return int(found[1]) if found else 0
+        if process.returncode is not None:
+            raise BenchFailed(f"{log.stem} did not start: {said[-2000:]}")
+        await asyncio.sleep(0.02)
+    raise BenchFailed(f"{log.stem} did not start within {START_WITHIN_S} s: {said[-2000:]}")

@@ -42,7 +42,8 @@ class Accept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Automation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    key: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{1,59}$")]
+    # Python's `$` would accept a trailing newline.
+    key: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{1,59}$(?!\n)")]
     name: Annotated[str, Meta(min_length=1, max_length=120)]
     trigger: Trigger
     message_class: MessageClass

@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from smsblossom.domain.frequency_caps import Caps
 
-_Clock = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+# Python's `$` would accept a trailing newline.
+_Clock = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$(?!\n)")]
 
 
 class ShopSettingsError(ValueError):

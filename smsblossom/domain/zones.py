@@ -86,7 +86,9 @@ def _of_place(country: str | None, province: str | None) -> tuple[str, ...]:
 
 
 def _of_country(country: str | None) -> tuple[str, ...]:
-    return tuple(zone for zone in get_global("territory_zones").get(country or "", ()) if zone != _BUSINGEN)
+    """None for ZZ, Shopify's unknown region, to which CLDR gives every fixed offset there is."""
+    zones = get_global("territory_zones").get(country or "", ())
+    return tuple(zone for zone in zones if zone != _BUSINGEN and not zone.startswith("Etc/"))
 
 
 def _of_phone(phone: Phone) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Connections to Redis: set to reconnect, never to hang, and one error for "it is not there"."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -71,3 +72,13 @@ async def unavailable_as_error() -> AsyncIterator[None]:
         yield
     except (*UNREACHABLE, RedisError) as exc:
         raise QueueUnavailable(type(exc).__name__) from exc
+
+
+_LIMIT_S = 0.95
+
+
+@asynccontextmanager
+async def within_a_second() -> AsyncIterator[None]:
+    """Bound everything inside, and translate as `unavailable_as_error`."""
+    async with unavailable_as_error(), asyncio.timeout(_LIMIT_S):
+        yield

@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import msgspec
 import redis.asyncio
+from arq.utils import timestamp_ms
 
 from smsblossom.jobs import Priority, QueueName
 from smsblossom.queue import codec, keys
 from smsblossom.queue.calls import run_script
-from smsblossom.queue.client import within_a_second
+from smsblossom.queue.connection import within_a_second
 from smsblossom.queue.dead_letters import DeadLetter
 from smsblossom.queue.jobinfo import JobInfo, JobState, head_start_ms, job_info, moment
 from smsblossom.queue.outcomes import JobAborted
@@ -221,7 +222,7 @@ class Control:
             raise UnknownJob(job_id)
         result = codec.loads(raw)
         args = result["a"]
-        job = codec.encode_job(result["f"], args[0], enqueued_ms=result["et"], priority=result.get("p"))
+        job = codec.encode_job(result["f"], args[0], enqueued_ms=timestamp_ms(), priority=result.get("p"))
         await self._add_raw(queue, job_id, job, result.get("p"), None)
 
     async def _add_raw(

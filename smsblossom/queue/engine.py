@@ -22,7 +22,7 @@ import uuid_utils
 from redis.exceptions import RedisError
 
 from smsblossom.queue import arqlike, connection, keys
-from smsblossom.queue.calls import run_script
+from smsblossom.queue.calls import Caller, run_script
 from smsblossom.queue.jobinfo import head_start_ms
 from smsblossom.queue.leases import Held, LeaseKeeper
 from smsblossom.queue.outcomes import JobAborted, JobTimedOut
@@ -45,7 +45,8 @@ class EngineOptions:
 
     A lease of `lease_in` is renewed every fifth of it. After a restart of Redis, leases that ran out meanwhile are
     respected for `grace_in` more. `turn_limit_in` is how long one call to Redis may take before its connection is
-    given up. `counts` keeps totals and the lists of completed, failed and stopped jobs.
+    given up. `counts` keeps totals and the lists of completed, failed and stopped jobs. Turns go over `caller`, if
+    given, instead of the pool.
     """
 
     plan: QueuePlan | None = None
@@ -57,6 +58,7 @@ class EngineOptions:
     scan_budget: int = 4_000
     counts: bool = False
     keeper: LeaseKeeper | None = None
+    caller: Caller | None = None
 
 
 class Worker(arq.worker.Worker):
@@ -257,7 +259,10 @@ class Worker(arq.worker.Worker):
             try:
                 reply = read_reply(
                     await run_script(
-                        self.pool, "cycle", [self.queue_name], endings.arguments(msgspec.msgpack.encode(self._plan))
+                        self.options.caller or self.pool,
+                        "cycle",
+                        [self.queue_name],
+                        endings.arguments(msgspec.msgpack.encode(self._plan)),
                     )
                 )
             except BaseException:
@@ -281,8 +286,7 @@ class Worker(arq.worker.Worker):
 
     def _take_reply(self, reply: TurnReply, owner: str) -> None:
         self._due_ms = reply.due_ms - reply.now_ms if reply.due_ms else 0
-        if reply.marks:
-            self._marks = dict(reply.marks)
+        self._marks = dict(reply.marks)
         if reply.jobs:
             claimed_at = time.monotonic()
             for job in reply.jobs:

@@ -1,6 +1,7 @@
 """What the engine tells the outside, and the default listener: structlog."""
 
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Protocol
 
 import structlog
@@ -41,7 +42,12 @@ class LogEvents:
     """Log lines with the job's id, function, shop and request id; no payload."""
 
     def __init__(self, logger: Any = None) -> None:
-        self._log = logger or structlog.get_logger("smsblossom.queue")
+        self._given = logger
+
+    @cached_property
+    def _log(self) -> Any:
+        """Bound at the first event, when logging is configured: an unbound logger binds itself anew at every line."""
+        return (self._given or structlog.get_logger("smsblossom.queue")).bind()
 
     def started(self, run: Run, *, lag: float) -> None:
         structlog.contextvars.bind_contextvars(job_id=run.job_id, queue=run.queue, function=run.function, **run.labels)

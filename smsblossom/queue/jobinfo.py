@@ -139,18 +139,20 @@ def _ended(queue: str, job_id: str, result: dict[str, Any]) -> JobInfo:
 
 
 def _priority(text: str | None) -> Priority | None:
-    return Priority(text) if text in set(Priority) else None
+    return _PRIORITIES.get(text)
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
     return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
 
 
-_NORMAL_HEAD_MS = 120_000
-
-
 def head_start_ms(priority: str | None) -> int:
     """The head start in the score of a job of this priority; a stock client's job has none."""
-    if priority is None or priority not in set(Priority):
-        return 0
-    return int(HEAD_STARTS[Priority(priority)].total_seconds() * 1000)
+    return _HEAD_MS.get(priority, 0)
+
+
+_PRIORITIES: dict[str | None, Priority] = {priority.value: priority for priority in Priority}
+_HEAD_MS: dict[str | None, int] = {
+    priority.value: round(start.total_seconds() * 1000) for priority, start in HEAD_STARTS.items()
+}
+_NORMAL_HEAD_MS = _HEAD_MS[Priority.NORMAL]

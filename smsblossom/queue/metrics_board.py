@@ -4,7 +4,11 @@ A process that stopped or died leaves its last figures behind. Whoever finds the
 publishes itself, so that a counter never falls because a worker was replaced.
 """
 
+import os
+import resource
+import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from smsblossom.queue.client import within_a_second
+from smsblossom.queue.connection import within_a_second
 
 BOARD: Final = "smsblossom:metrics"
 STALE_AFTER_S: Final = 60.0
@@ -36,11 +40,28 @@ class Family(msgspec.Struct):
     samples: list[Sample]
 
 
+class Vitals(msgspec.Struct, frozen=True):
+    """One process: its memory now, its processor time since it began, and how long ago that was."""
+
+    pid: int
+    rss_bytes: int
+    cpu_s: float
+    up_s: float
+
+
+class Gathered(msgspec.Struct, frozen=True):
+    """The sums over all processes, and the processes that have been heard of within a minute, by their ids."""
+
+    families: list[Family]
+    processes: dict[str, Vitals]
+
+
 class _Page(msgspec.Struct):
     """What one process has on the board. `at` is Redis's own clock, in seconds."""
 
     at: float
     families: list[Family]
+    vitals: Vitals | None = None
 
 
 _page_codec: Final = msgspec.msgpack.Decoder(_Page)
@@ -68,7 +89,7 @@ class MetricsBoard:
             for field, page in pages.items():
                 if field != self._field and now - page.at > STALE_AFTER_S and await self._call("HDEL", BOARD, field):
                     self._inherited = merged([self._inherited, page.families])
-            page = _Page(now, self._own())
+            page = _Page(now, self._own(), vitals())
             await self._call("HSET", BOARD, self._field, msgspec.msgpack.encode(page))
 
     async def gathered(self) -> list[Family]:
@@ -77,6 +98,20 @@ class MetricsBoard:
             pages = await self._pages()
         pages.pop(self._field, None)
         return merged([self._own(), *(page.families for page in pages.values())])
+
+    async def everything(self) -> Gathered:
+        """As `gathered`, with the processes. Raises as `publish`."""
+        async with within_a_second():
+            now = await self._now()
+            pages = await self._pages()
+        pages.pop(self._field, None)
+        living = {
+            field: page.vitals
+            for field, page in pages.items()
+            if page.vitals is not None and now - page.at <= STALE_AFTER_S
+        }
+        sums = merged([self._own(), *(page.families for page in pages.values())])
+        return Gathered(sums, {self._field: vitals(), **living})
 
     def own(self) -> list[Family]:
         """What this process alone has counted, for when Redis is away."""
@@ -95,6 +130,21 @@ class MetricsBoard:
 
     async def _call(self, *words: str | bytes) -> Any:
         return await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+_BEGAN: Final = time.monotonic()
+
+
+def vitals() -> Vitals:
+    """Those of the calling process, as the operating system tells them."""
+    return Vitals(os.getpid(), _rss_bytes(), round(time.process_time(), 3), round(time.monotonic() - _BEGAN, 3))
+
+
+def _rss_bytes() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:  # not Linux: the most it has ever been
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def families(registry: CollectorRegistry) -> list[Family]:

@@ -19,6 +19,7 @@ from smsblossom.queue.dead_letters import DeadLetters
 from smsblossom.queue.engine import SURVIVABLE, EngineOptions, Worker, new_worker_id
 from smsblossom.queue.events import Events, LogEvents
 from smsblossom.queue.leases import LeaseKeeper
+from smsblossom.queue.link import Link
 from smsblossom.queue.outcomes import ChildFailed
 from smsblossom.queue.registry import Registry
 from smsblossom.queue.topology import TOPOLOGY, Topology
@@ -65,6 +66,7 @@ class WorkerGroup:
         self._is_stopping = asyncio.Event()
         self._is_halting = asyncio.Event()
         self._redis = connection.open_redis(redis_url, connection.WORKER_PATIENCE)
+        self._link = Link(redis_url, connect_s=1.0, answer_s=15.0)
         self._keeper = LeaseKeeper(
             lambda: connection.open_blocking_redis(redis_url, answer_s=lease_in.total_seconds() / 4),
             lease_s=lease_in.total_seconds(),
@@ -86,6 +88,7 @@ class WorkerGroup:
                     lease_in=lease_in,
                     counts=True,
                     keeper=self._keeper,
+                    caller=self._link,
                 ),
             )
             for queue in queues
@@ -144,6 +147,7 @@ class WorkerGroup:
                 for worker in self.workers:
                     await run_script(self._redis, "beat", [worker.queue_name], [self.worker_id, "leave"])
         await asyncio.to_thread(self._keeper.close)
+        await self._link.aclose()
         await self._redis.aclose(close_connection_pool=True)
 
     def _beat(self, worker: Worker, client: redis.Redis) -> None:

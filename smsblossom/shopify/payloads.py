@@ -422,3 +422,5 @@ _PARSERS: Final[dict[str, Callable[[bytes], Event]]] = {
     "shop/update": _shop,
 }
 COMPLIANCE_TOPICS: Final = frozenset({"customers/data_request", "customers/redact", "shop/redact"})
+TOPICS: Final = frozenset(_PARSERS)
+"""Topics whose bodies we can read."""

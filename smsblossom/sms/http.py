@@ -5,6 +5,7 @@ Whether a text may be on the wire is read from the exception: only a failure to 
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import aiohttp
 import httpx
@@ -33,12 +34,22 @@ async def open_client(
         yield client
 
 
-def outcome_of_fault(error: httpx.HTTPError) -> Refused | Unknown:
+FAULTS: Final = (httpx.HTTPError, aiohttp.ClientError, OSError)
+"""All that a call may raise; the transport lets some of aiohttp's own errors through."""
+
+
+def outcome_of_fault(error: Exception) -> Refused | Unknown:
     """What a failed call says about its text.
 
-    No connection, no text: ConnectError, ConnectTimeout and PoolTimeout come before a byte is written. All else
-    (read time-outs, resets, broken answers) leaves it open.
+    No connection, no text: aiohttp's ClientConnectorError and ConnectionTimeoutError come before a byte is written,
+    waiting for a free connection included. All else (read time-outs, resets, broken answers) leaves it open.
     """
-    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
-        return Refused(ErrorClass.TRANSIENT, type(error).__name__)
-    return Unknown(type(error).__name__)
+    # The transport calls resets and lost connections ConnectTimeout as well: only aiohttp's own error tells them apart.
+    cause = error.__cause__ if isinstance(error, httpx.HTTPError) else error
+    match cause:
+        case aiohttp.ClientConnectorError():
+            return Refused(ErrorClass.TRANSIENT, "ConnectError")
+        case aiohttp.ConnectionTimeoutError():
+            return Refused(ErrorClass.TRANSIENT, "ConnectTimeout")
+        case _:
+            return Unknown(type(cause or error).__name__)

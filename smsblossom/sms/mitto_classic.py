@@ -53,7 +53,7 @@ class MittoClassic:
         content = msgspec.json.encode(self._request(text))
         try:
             response = await self._client.post("/sms", content=content, headers=self._headers)
-        except httpx.HTTPError as error:
+        except http.FAULTS as error:
             return http.outcome_of_fault(error)
         return classify(response.status_code, response.headers.get("Retry-After"), response.content)
 
@@ -82,7 +82,7 @@ def classify(status: int, retry_after: str | None, body: bytes) -> Outcome:
         return Unknown(f"http_{status}")
     try:
         answer = msgspec.json.decode(body, type=_Answer, strict=False)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return Unknown("unreadable_answer")
     if answer.responseCode == 0:
         return Accepted(answer.id) if answer.id else Unknown("accepted_without_id")

@@ -1,12 +1,15 @@
 """Contacts: one row per person a shop knows, by customer id, else by phone, else by e-mail."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import ColumnElement, case, func, or_, select
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from smsblossom.domain.ids import ContactId, ShopId
 from smsblossom.store.ids import new_id
@@ -77,20 +80,36 @@ async def phone_index_of(connection: AsyncConnection, shop_id: ShopId, contact_i
 async def _upsert_customer(
     connection: AsyncConnection, shop_id: ShopId, facts: ContactFacts, now: datetime
 ) -> ContactId:
-    statement = _insert(shop_id, facts, now)
+    return ContactId((await connection.execute(_customer_statement(), _row(shop_id, facts, now))).scalar_one())
+
+
+async def _upsert_guest(
+    connection: AsyncConnection, shop_id: ShopId, facts: ContactFacts, key: str, now: datetime
+) -> ContactId:
+    return ContactId((await connection.execute(_guest_statement(key), _row(shop_id, facts, now))).scalar_one())
+
+
+def _row(shop_id: ShopId, facts: ContactFacts, now: datetime) -> dict[str, Any]:
+    times = {"created_at": now, "updated_at": now}
+    return {"shop_id": shop_id, "id": new_id(), **msgspec.structs.asdict(facts), **times}
+
+
+@lru_cache(maxsize=1)
+def _customer_statement() -> ReturningInsert[UUID]:
+    """Made once: to build and to fingerprint such a statement takes longer than to execute it."""
+    statement = insert(contacts)
     new, old = statement.excluded, contacts.c
     newer = or_(old.shopify_updated_at.is_(None), new.shopify_updated_at >= old.shopify_updated_at)
     changed = {name: _monotone(newer, new[name], old[name]) for name in _SAID}
     changed["shopify_updated_at"] = func.greatest(old.shopify_updated_at, new.shopify_updated_at)
     changed["updated_at"] = new.updated_at
     upserted = statement.on_conflict_do_update(index_elements=[old.shop_id, old.customer_id], set_=changed)
-    return ContactId((await connection.execute(upserted.returning(contacts.c.id))).scalar_one())
+    return upserted.returning(contacts.c.id)
 
 
-async def _upsert_guest(
-    connection: AsyncConnection, shop_id: ShopId, facts: ContactFacts, key: str, now: datetime
-) -> ContactId:
-    statement = _insert(shop_id, facts, now)
+@lru_cache(maxsize=2)
+def _guest_statement(key: str) -> ReturningInsert[UUID]:
+    statement = insert(contacts)
     new, old = statement.excluded, contacts.c
     where = old.customer_id.is_(None) & (
         old.phone_index.is_not(None) if key == "phone_index" else old.phone_index.is_(None)
@@ -100,12 +119,7 @@ async def _upsert_guest(
         index_where=where,
         set_={name: func.coalesce(new[name], old[name]) for name in _SAID} | {"updated_at": new.updated_at},
     )
-    return ContactId((await connection.execute(upserted.returning(contacts.c.id))).scalar_one())
-
-
-def _insert(shop_id: ShopId, facts: ContactFacts, now: datetime) -> Insert:
-    times = {"created_at": now, "updated_at": now}
-    return insert(contacts).values(shop_id=shop_id, id=new_id(), **msgspec.structs.asdict(facts), **times)
+    return upserted.returning(contacts.c.id)
 
 
 def _monotone(newer: ColumnElement[bool], new: Any, old: Any) -> ColumnElement[Any]:

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import asyncpg
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -60,6 +62,25 @@ class Store:
                 await connection.execute(_SWEEPER)
                 yield connection
 
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[asyncpg.Connection]:
+        """The driver's own connection outside a transaction: each statement is one by itself, in one round trip.
+
+        For the one path where round trips count; the statement must set `app.shop_ids` before it touches a table.
+
+        Raises:
+            StoreUnavailable: no connection, or it was lost on the way.
+
+        """
+        with _translated():
+            async with self._engine.connect() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                try:
+                    yield driver
+                finally:
+                    if driver.is_closed():
+                        await connection.invalidate()
+
     async def refuse_unsafe_role(self) -> None:
         """Raise UnsafeRole when row-level security would not hold the role we are connected as."""
         async with self.transaction() as connection:
@@ -106,11 +127,16 @@ class _translated:  # noqa: N801 - reads as a word in `with _translated():`
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (OperationalError, InterfaceError, PoolTimeout, OSError, TimeoutError)):
             raise StoreUnavailable(type(error).__name__) from error
-        if isinstance(error, DBAPIError) and (error.connection_invalidated or _is_shutdown(error)):
+        if isinstance(error, DBAPIError) and (error.connection_invalidated or _is_shutdown(error.orig)):
+            raise StoreUnavailable(type(error).__name__) from error
+        if isinstance(error, asyncpg.PostgresError) and _is_shutdown(error):
+            raise StoreUnavailable(type(error).__name__) from error
+        # A value that the driver cannot encode is an InterfaceError too, and no sign of a lost connection.
+        if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
             raise StoreUnavailable(type(error).__name__) from error
 
 
-def _is_shutdown(error: DBAPIError) -> bool:
+def _is_shutdown(error: BaseException | None) -> bool:
     """Class 57P (operator intervention) and 53 (insufficient resources) of PostgreSQL's error codes."""
-    code = str(getattr(error.orig, "sqlstate", "") or "")
+    code = str(getattr(error, "sqlstate", "") or "")
     return code.startswith(("57P", "53", "08"))

@@ -2,8 +2,14 @@
 
 from uuid import UUID
 
+import uuid_utils
 from uuid_utils.compat import uuid7
 
 
 def new_id() -> UUID:
     return uuid7()
+
+
+def new_request_id() -> str:
+    """32 hex digits. By the library's own type, which costs a tenth of one of Python's."""
+    return str(uuid_utils.uuid7().hex)

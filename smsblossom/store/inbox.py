@@ -5,10 +5,11 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smsblossom.domain.ids import ShopId, WebhookEventId
+from smsblossom.store.engine import Store
 from smsblossom.store.tables import webhook_events
 
 
@@ -65,29 +66,38 @@ class Overdue(msgspec.Struct, frozen=True):
     request_id: str
 
 
-_ADD = text(
-    """
+_ADD = """
+    WITH scope AS MATERIALIZED (SELECT set_config('app.shop_ids', $1, true))
     INSERT INTO webhook_events (shop_id, id, topic, webhook_id, shopify_event_id, shop_domain, api_version,
                                 triggered_at, received_at, request_id, body_sealed, body_bytes)
-    SELECT * FROM unnest(CAST(:shop_id AS uuid[]), CAST(:id AS uuid[]), CAST(:topic AS text[]),
-                         CAST(:webhook_id AS text[]), CAST(:shopify_event_id AS text[]), CAST(:shop_domain AS text[]),
-                         CAST(:api_version AS text[]), CAST(:triggered_at AS timestamptz[]),
-                         CAST(:received_at AS timestamptz[]), CAST(:request_id AS text[]),
-                         CAST(:body_sealed AS bytea[]), CAST(:body_bytes AS int[]))
+    SELECT arrived.*
+    FROM scope, unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                       $9::timestamptz[], $10::timestamptz[], $11::text[], $12::bytea[], $13::int[]) AS arrived
     ON CONFLICT (shop_id, topic, webhook_id) DO NOTHING
     RETURNING id
+"""
+
+
+async def add_many(store: Store, deliveries: Sequence[Delivery]) -> set[WebhookEventId]:
+    """Insert these in one statement and one transaction; the ids that are new, the others were here before.
+
+    Durable when this returns. Rows go in by the order of their key, so that two statements with the same rows cannot
+    deadlock. The statement names its own shops: should `scope` come too late, row-level security refuses the rows.
+
+    Raises:
+        StoreUnavailable: not stored, as far as anybody knows.
+
     """
-)
+    rows = sorted(deliveries, key=_key)
+    shops = ",".join(map(str, {row.shop_id for row in rows}))
+    columns = zip(*map(msgspec.structs.astuple, rows), strict=True)
+    async with store.statement() as connection:
+        found = await connection.fetch(_ADD, shops, *columns)
+    return {WebhookEventId(row["id"]) for row in found}
 
 
-async def add_many(connection: AsyncConnection, deliveries: Sequence[Delivery]) -> set[WebhookEventId]:
-    """Insert these in one statement and return the ids that are new; the others were here before.
-
-    Rows go in by the order of their key, so that two statements with the same rows cannot deadlock.
-    """
-    rows = sorted(deliveries, key=lambda row: (row.shop_id, row.topic, row.webhook_id))
-    columns = {name: [getattr(row, name) for row in rows] for name in Delivery.__struct_fields__}
-    return {WebhookEventId(found) for found in (await connection.execute(_ADD, columns)).scalars()}
+def _key(row: Delivery) -> tuple[str, int, str]:
+    return row.webhook_id, row.shop_id.int, row.topic
 
 
 async def load(connection: AsyncConnection, shop_id: ShopId, event_id: WebhookEventId) -> WebhookEvent | None:

@@ -72,6 +72,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     provider_id: str | None
     claim_owner: UUID | None
+    claimed_at: datetime | None
     attempts: int
     error_class: str | None
     error_code: str | None
@@ -155,10 +156,11 @@ async def claim(
     owner: UUID,
     decided_at: datetime,
     now: datetime,
-) -> bool:
+) -> datetime | None:
     """Take a row for submission: queued becomes submitting, and its reference can be found by a report.
 
-    The claim's time is the database's own: it is a lease, which business time must not move.
+    The claim's time, None when the row is not to be had. It is the database's own, a lease that business time must
+    not move, and no two claims of a row share it: only who knows it may give the row back.
     """
     c = messages.c
     done = await connection.execute(
@@ -172,11 +174,13 @@ async def claim(
             decided_at=decided_at,
             updated_at=now,
         )
+        .returning(c.claimed_at)
     )
-    if done.rowcount == 1:
+    claimed_at: datetime | None = done.scalar_one_or_none()
+    if claimed_at is not None:
         route = {"kind": "reference", "key": str(message_id), "shop_id": shop_id}
         await connection.execute(insert(routes).values(route).on_conflict_do_nothing())
-    return done.rowcount == 1
+    return claimed_at
 
 
 async def record_accepted(
@@ -232,13 +236,13 @@ async def release(
     message_id: MessageId,
     *,
     owner: UUID,
-    attempt: int,
+    claimed_at: datetime,
     error_class: str,
     error_code: str,
     due_at: datetime,
     now: datetime,
 ) -> bool:
-    """Back to queued after a proven non-submission: by the claim's own holder, and of this very attempt only."""
+    """Back to queued after a proven non-submission: by the claim's own holder, and of this very claim only."""
     c = messages.c
     done = await connection.execute(
         update(messages)
@@ -246,7 +250,7 @@ async def release(
             c.shop_id == shop_id,
             c.id == message_id,
             c.claim_owner == owner,
-            c.attempts == attempt,
+            c.claimed_at == claimed_at,
             c.state.in_([_S.SUBMITTING, _S.UNKNOWN]),
         )
         .values(
@@ -352,14 +356,24 @@ async def due(sweeper: AsyncConnection, *, now: datetime, grace: timedelta, limi
 async def orphaned_to_unknown(
     sweeper: AsyncConnection, *, dead_after: timedelta, longest_call: timedelta, now: datetime
 ) -> list[tuple[ShopId, MessageId]]:
-    """Rows in `submitting` whose holder is dead, or whose call is over by any measure, become `unknown`."""
+    """Rows in `submitting` whose holder is dead, or whose call is over by any measure, become `unknown`.
+
+    A row that somebody holds at this moment is left for the next round: a process that stands still in the middle of a
+    transaction must not make the sweep stand still too.
+    """
     c, w = messages.c, workers.c
     alive = exists().where(
         w.id == c.claim_owner, w.stopped_at.is_(None), w.heartbeat_at > func.clock_timestamp() - dead_after
     )
+    orphans = (
+        select(c.shop_id, c.id)
+        .where(c.state == _S.SUBMITTING, or_(~alive, c.claimed_at < func.clock_timestamp() - longest_call))
+        .with_for_update(skip_locked=True)
+        .cte("orphans")
+    )
     rows = await sweeper.execute(
         update(messages)
-        .where(c.state == _S.SUBMITTING, or_(~alive, c.claimed_at < func.clock_timestamp() - longest_call))
+        .where(c.shop_id == orphans.c.shop_id, c.id == orphans.c.id)
         .values(state=_S.UNKNOWN, error_class="ambiguous", error_code="claim_died", updated_at=now)
         .returning(c.shop_id, c.id)
     )

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -35,7 +36,8 @@ def downgrade(admin_url: str, revision: str) -> None:
 
 def head() -> str:
     """The newest revision this release knows."""
-    found = ScriptDirectory.from_config(_config()).get_current_head()
+    with _importable():
+        found = ScriptDirectory.from_config(_config()).get_current_head()
     assert found is not None
     return found
 
@@ -64,10 +66,17 @@ def _with_connection(admin_url: str, work: Callable[[Config], None]) -> None:
         config.attributes["connection"] = connection
         work(config)
 
-    here = str(folder())
-    sys.path.insert(0, here)  # the versions import row_security, which lies beside them
-    try:
+    with _importable():
         asyncio.run(_run(admin_url, run))
+
+
+@contextmanager
+def _importable() -> Iterator[None]:
+    """The versions import row_security, which lies beside them."""
+    here = str(folder())
+    sys.path.insert(0, here)
+    try:
+        yield
     finally:
         sys.path.remove(here)
 

@@ -444,6 +444,7 @@ class _DeadLetters(TypedColumns):
     state: Named[str] = Column(Text, server_default=text("'dead'"))
     redriven: Named[int] = Column(SmallInteger, server_default=_ZERO)
     settled_at: Named[datetime | None] = Column(_When)
+    job_group: Named[str | None] = Column(Text)
 
 
 dead_letters = Table(
@@ -452,7 +453,60 @@ dead_letters = Table(
     _DeadLetters,
     Index("ix_dead_letters_time", "last_failed_at"),
     Index("uq_dead_letters_job", "shop_id", "queue", "job_id", unique=True),
+    CheckConstraint("state IN ('dead', 'redriving', 'redriven')", name="state"),
 )
+"""`redriving`: an operator asked for it, and the job may not be back on its queue yet."""
+
+
+class _Schedules(TypedColumns):
+    shop_id: Named[UUID] = Column(Uuid, primary_key=True)
+    id: Named[UUID] = Column(Uuid, primary_key=True)
+    name: Named[str] = Column(Text)
+    function: Named[str] = Column(Text)
+    arguments: Named[dict[str, Any]] = Column(JSONB, server_default=text("'{}'"))
+    timing: Named[dict[str, Any]] = Column(JSONB)
+    catch_up: Named[str] = Column(Text)
+    paused: Named[bool] = Column(Boolean, server_default=_FALSE)
+    next_at: Named[datetime | None] = Column(_When)
+    last_at: Named[datetime | None] = Column(_When)
+    created_at: Named[datetime] = Column(_When)
+    updated_at: Named[datetime] = Column(_When)
+
+
+schedules = Table(
+    "schedules",
+    metadata,
+    _Schedules,
+    Index("uq_schedules_name", "shop_id", "name", unique=True),
+    Index("ix_schedules_due", "next_at", postgresql_where=text("next_at IS NOT NULL AND NOT paused")),
+    CheckConstraint("catch_up IN ('skip', 'once', 'all')", name="catch_up"),
+)
+"""What fires when. Rows of the nil shop are the system's own upkeep."""
+
+
+class _ScheduleTicks(TypedColumns):
+    shop_id: Named[UUID] = Column(Uuid, primary_key=True)
+    schedule_id: Named[UUID] = Column(Uuid, primary_key=True)
+    tick_at: Named[datetime] = Column(_When, primary_key=True)
+    name: Named[str] = Column(Text)
+    function: Named[str] = Column(Text)
+    arguments: Named[dict[str, Any]] = Column(JSONB)
+    state: Named[str] = Column(Text, server_default=text("'fired'"))
+    fired_at: Named[datetime] = Column(_When)
+    looked_at: Named[datetime | None] = Column(_When)
+    ended_at: Named[datetime | None] = Column(_When)
+
+
+schedule_ticks = Table(
+    "schedule_ticks",
+    metadata,
+    _ScheduleTicks,
+    Index("ix_schedule_ticks_open", "fired_at", postgresql_where=text("state IN ('fired', 'added')")),
+    Index("ix_schedule_ticks_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+    CheckConstraint("state IN ('fired', 'added', 'done', 'stopped', 'dead')", name="state"),
+)
+"""Every tick that fired, each once by its key, until its job has ended: Redis may forget the job, not we.
+`looked_at` is by the database's own clock."""
 
 
 class _Controls(TypedColumns):
@@ -485,6 +539,7 @@ audit_log = Table(
     _AuditLog,
     Index("ix_audit_log_time", "shop_id", "at"),
     Index("ix_audit_log_action", "action", "at"),
+    Index("ix_audit_log_at", "at"),
 )
 
 WITHOUT_RLS: Final = frozenset({"routes", "workers", "alembic_version"})

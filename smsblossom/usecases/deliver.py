@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
+import msgspec
 import structlog
 
 from smsblossom.bootstrap import Runtime
@@ -52,21 +53,23 @@ async def deliver(runtime: Runtime, shop_id: ShopId, message_id: MessageId) -> N
 
 async def _claim(runtime: Runtime, shop_id: ShopId, message_id: MessageId) -> Message | None:
     """Claim the row; None when it is not to be submitted now, or not by us."""
-    claiming: Message | None = None
+    claimed: Message | None = None
     try:
         async with runtime.store.transaction(shop_id) as connection:
             ready = await _ready(runtime, connection, shop_id, message_id)
             if ready is None:
                 return None
-            claiming, decided_at = ready
-            claimed = await messages.claim(
+            message, decided_at = ready
+            claimed_at = await messages.claim(
                 connection, shop_id, message_id, owner=runtime.process_id, decided_at=decided_at, now=runtime.now()
             )
+            if claimed_at is not None:
+                claimed = msgspec.structs.replace(message, claimed_at=claimed_at)
     except StoreUnavailable:
-        if claiming is not None:
-            await _surely(partial(_take_back, runtime, claiming))
+        if claimed is not None:
+            await _surely(partial(_take_back, runtime, claimed))
         raise
-    return claiming if claimed else None
+    return claimed
 
 
 async def _ready(
@@ -134,13 +137,14 @@ async def _submit(runtime: Runtime, message: Message) -> Outcome:
 async def _take_back(runtime: Runtime, message: Message) -> None:
     """The connection broke while the claim was made. Had it been committed, nobody would submit the row: undo it."""
     now = runtime.now()
+    assert message.claimed_at is not None
     async with runtime.store.transaction(message.shop_id) as connection:
         await messages.release(
             connection,
             message.shop_id,
             message.id,
             owner=runtime.process_id,
-            attempt=message.attempts + 1,
+            claimed_at=message.claimed_at,
             error_class=ErrorClass.TRANSIENT,
             error_code="claim_unsure",
             due_at=now,
@@ -201,10 +205,11 @@ async def _end_claim(
         return await messages.record_accepted(*row, owner=owner, provider_id=outcome.provider_id, now=now)
     error = outcome.error if isinstance(outcome, Refused) else ErrorClass.AMBIGUOUS
     if wait is not None:
+        assert message.claimed_at is not None
         return await messages.release(
             *row,
             owner=owner,
-            attempt=message.attempts + 1,
+            claimed_at=message.claimed_at,
             error_class=error,
             error_code=outcome.code,
             due_at=now + wait,
@@ -244,6 +249,8 @@ async def _try_again(runtime: Runtime, message: Message, *, at: datetime) -> Non
         now=runtime.now(),
         run_at=at + _AFTER_DUE,
     )
+    # This row's job is still running, and an id that runs is not added again: each attempt has a job of its own.
+    job = msgspec.structs.replace(job, job_id=f"{job.job_id}:{message.attempts + 1}")
     await evaluate.wake_delivery(runtime, [job])
 
 

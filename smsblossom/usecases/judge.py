@@ -91,7 +91,7 @@ async def judge(
     phone, problem = _recipient(case)
     key = _key(runtime, case, phone)
     await decisions.lock_recipient(connection, case.shop_id, key.phone_index)
-    situation = await decisions.situation(connection, key, contact_id=case.contact_id, own=own, now=now)
+    situation = await decisions.situation(connection, key, contact_id=_consenting(case), own=own, now=now)
     if situation is None:
         raise UnknownShop
     text, text_problem = _render(case, situation, now)
@@ -172,6 +172,12 @@ def _recipient(case: Case) -> tuple[Phone | None, str | None]:
             case PhoneProblem(reason):
                 problem = problem or f"number_{reason}"
     return None, problem or "no_phone"
+
+
+def _consenting(case: Case) -> ContactId | None:
+    """Whose word on no number in particular counts: marketing consent is for the customer's own number alone."""
+    promotional = case.automation.message_class is MessageClass.PROMOTIONAL
+    return None if promotional and case.occasion.own_phone is None else case.contact_id
 
 
 def _key(runtime: Runtime, case: Case, phone: Phone | None) -> BusinessKey:

@@ -29,6 +29,14 @@ class Refused(Exception):  # noqa: N818
     """What was asked cannot be done. The message names the field and shows a valid example."""
 
 
+class NotFound(Refused):
+    """There is nothing of this name."""
+
+
+class Conflict(Refused):
+    """The state of things does not allow it."""
+
+
 class NewShop(msgspec.Struct, frozen=True, kw_only=True):
     domain: str
     timezone: str

@@ -1,9 +1,10 @@
 """Tell the world how the queues do: job events as metrics, figures onto the board, the page that Prometheus reads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -11,10 +12,13 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from smsblossom.bootstrap import Runtime
 from smsblossom.queue.connection import QueueUnavailable
+from smsblossom.queue.control import QueueStats
 from smsblossom.queue.events import LogEvents
+from smsblossom.queue.jobinfo import JobState
 from smsblossom.queue.metrics_board import GatheredCollector, MetricsBoard
 from smsblossom.queue.run import Run
 from smsblossom.telemetry import Metrics
+from smsblossom.usecases.alerts import KINDS, Thresholds, alerts_of
 
 log = structlog.get_logger()
 
@@ -89,16 +93,36 @@ async def _publish(board: MetricsBoard) -> None:
         log.exception("metrics.failed")
 
 
-async def page(board: MetricsBoard, depths: dict[str, dict[str, int]]) -> bytes:
-    """The text that Prometheus scrapes: sums over all processes, and how deep the queues are now."""
+async def page(board: MetricsBoard, queues: Sequence[QueueStats], thresholds: Thresholds) -> bytes:
+    """The text that Prometheus scrapes: sums over all processes, and how the queues stand now."""
     registry = CollectorRegistry()
     try:
         gathered = await board.gathered()
     except QueueUnavailable:
         gathered = board.own()
     registry.register(GatheredCollector(gathered))
-    gauge = Gauge("smsblossom_queue_jobs", "Jobs by queue and state", ["queue", "state"], registry=registry)
-    for queue, states in depths.items():
-        for state, count in states.items():
-            gauge.labels(queue=queue, state=state).set(count)
+    _add_gauges(registry, queues)
+    _add_alerts(registry, queues, thresholds)
     return generate_latest(registry)
+
+
+def _add_gauges(registry: CollectorRegistry, queues: Sequence[QueueStats]) -> None:
+    gauge = partial(Gauge, registry=registry)
+    jobs = gauge("smsblossom_queue_jobs", "Jobs by queue and state", ["queue", "state"])
+    oldest = gauge("smsblossom_queue_oldest_seconds", "Age of the oldest due job", ["queue"])
+    workers = gauge("smsblossom_queue_workers", "Workers alive within the last 15 s", ["queue"])
+    paused = gauge("smsblossom_queue_paused", "1 while an operator has paused the queue", ["queue"])
+    for queue in queues:
+        for state in JobState:
+            jobs.labels(queue=queue.queue, state=state.value).set(getattr(queue, state.value))
+        oldest.labels(queue=queue.queue).set(queue.oldest.total_seconds())
+        workers.labels(queue=queue.queue).set(len(queue.workers))
+        paused.labels(queue=queue.queue).set(queue.is_paused)
+
+
+def _add_alerts(registry: CollectorRegistry, queues: Sequence[QueueStats], thresholds: Thresholds) -> None:
+    raised = {(alert.queue, alert.alert) for alert in alerts_of(queues, thresholds)}
+    gauge = Gauge("smsblossom_queue_alert", "1 while above its threshold", ["queue", "alert"], registry=registry)
+    for queue in queues:
+        for kind in KINDS:
+            gauge.labels(queue=queue.queue, alert=kind).set((queue.queue, kind) in raised)

@@ -48,7 +48,7 @@ class Row:
 
 def topic_of(file: str) -> str:
     """The topic that a file's name spells: `orders-create--…` is orders/create."""
-    spelled = file.split("--")[0]
+    spelled = file.split("--", maxsplit=1)[0]
     if spelled in _DOTTED:
         return _DOTTED[spelled]
     prefix = next(prefix for prefix in _PREFIXES if spelled.startswith(f"{prefix}-"))

@@ -163,53 +163,68 @@ end
 
 -- ---------------------------------------------------------------- limits
 
-local function tokens(key, limit, per)
-    local bucket = redis.call('HMGET', key, 'tokens', 'at')
-    if not bucket[1] then return limit end
-    return math.min(limit, tonumber(bucket[1]) + (now - tonumber(bucket[2])) * limit / per)
+-- Buckets and groups are read once per turn, counted down here, and written once at the end.
+local buckets, groups = {}, {}
+
+local function bucket(key, limit, per)
+    local known = buckets[key]
+    if known then return known end
+    local stored = redis.call('HMGET', key, 'tokens', 'at')
+    local left = limit
+    if stored[1] then
+        left = math.min(limit, tonumber(stored[1]) + (now - tonumber(stored[2])) * limit / per)
+    end
+    known = { left = left, limit = limit, per = per, used = false }
+    buckets[key] = known
+    return known
 end
 
-local function spend(key, limit, per, used)
-    redis.call('HSET', key, 'tokens', tokens(key, limit, per) - used, 'at', now)
-    redis.call('PEXPIRE', key, math.ceil(per) * 2)
+local function spend(one, number)
+    one.left = one.left - number
+    one.used = true
 end
 
-local function until_next(key, limit, per)
-    return now + math.max(1, math.ceil((1 - tokens(key, limit, per)) * per / limit))
+local function until_next(one)
+    return now + math.max(1, math.ceil((1 - one.left) * one.per / one.limit))
 end
 
-local limits_of = {}
-local function group_limit(group)
-    local known = limits_of[group]
+local function write_buckets()
+    for key, one in pairs(buckets) do
+        if one.used then
+            redis.call('HSET', key, 'tokens', one.left, 'at', now)
+            redis.call('PEXPIRE', key, math.ceil(one.per) * 2)
+        end
+    end
+end
+
+-- A group's limits: the free slots it had (nil: no such limit) and its bucket (nil: no rate).
+local function group_of(name)
+    local known = groups[name]
     if known ~= nil then return known end
-    local kind = string.match(group, '^[^:]*')
-    local set = redis.call('HMGET', queue .. ':limits', group, kind)
+    local kind = string.match(name, '^[^:]*')
+    local set = redis.call('HMGET', queue .. ':limits', name, kind)
+    local limit = turn.groups[kind]
     local text = set[1] or set[2]
-    local limit = turn.groups[kind] or false
     if text then
         local slots, number, per = string.match(text, '^(%d*);(%d*);(%d*)$')
         limit = { slots = tonumber(slots), count = tonumber(number), per = tonumber(per) }
     end
-    limits_of[group] = limit
-    return limit
+    known = {}
+    if limit and limit.slots then
+        known.slots = limit.slots - redis.call('SCARD', queue .. ':running:' .. name)
+    end
+    if limit and limit.count then
+        known.bucket = bucket(queue .. ':bucket:' .. name, limit.count, limit.per)
+    end
+    groups[name] = known
+    return known
 end
 
 -- How many jobs of the group may start now, and when to look again if none.
 local function room(group)
-    local limit = group_limit(group)
-    if not limit then return math.huge, now end
-    local free, again = math.huge, now
-    if limit.slots then
-        free = limit.slots - redis.call('SCARD', queue .. ':running:' .. group)
-        again = now + turn.lease
-    end
-    if limit.count then
-        local key = queue .. ':bucket:' .. group
-        local left = math.floor(tokens(key, limit.count, limit.per))
-        if left < 1 then again = until_next(key, limit.count, limit.per) end
-        free = math.min(free, left)
-    end
-    return free, again
+    if group.bucket and group.bucket.left < 1 then return 0, until_next(group.bucket) end
+    local free = math.min(group.slots or math.huge, group.bucket and math.floor(group.bucket.left) or math.huge)
+    return free, now + turn.lease
 end
 
 -- ---------------------------------------------------------------- claiming
@@ -252,7 +267,10 @@ local function is_orphan(id)
         redis.call('ZADD', queue, 'XX', now + 250, id)
         return false
     end
-    free_slot(queue, id, redis.call('HGET', queue .. ':tags', id))
+    local tag = redis.call('HGET', queue .. ':tags', id)
+    local _, _, name = split_tag(tag)
+    free_slot(queue, id, tag)
+    if groups[name] and groups[name].slots then groups[name].slots = groups[name].slots + 1 end
     stalls[#stalls + 1] = id
     stalls[#stalls + 1] = redis.call('HINCRBY', META .. id, 'stalls', 1)
     count('stalled', 1)
@@ -270,9 +288,10 @@ local function take(id, score, home, lane, group)
     if home ~= queue then redis.call('ZREM', home, id) end
     if lane == 'r' then from_reserved[#from_reserved + 1] = id end
     if group ~= '' then
+        local one = group_of(group)
         redis.call('SADD', queue .. ':running:' .. group, id)
-        local limit = group_limit(group)
-        if limit and limit.count then spend(queue .. ':bucket:' .. group, limit.count, limit.per, 1) end
+        if one.slots then one.slots = one.slots - 1 end
+        if one.bucket then spend(one.bucket, 1) end
     end
     ids[#ids + 1] = id
     scores[#scores + 1] = score
@@ -296,7 +315,7 @@ local function parked_candidates(into, limit)
         if redis.call('EXISTS', home) == 0 then
             redis.call('ZREM', queue .. ':parked', group)
         else
-            local free, when = room(group)
+            local free, when = room(group_of(group))
             if free < 1 then
                 redis.call('ZADD', queue .. ':parked', when, group)
             else
@@ -335,7 +354,7 @@ local function try(candidate, its_owner, tag)
         return 'stays'
     end
     if group ~= '' and not orphan then
-        local free, when = room(group)
+        local free, when = room(group_of(group))
         if free < 1 then
             if not parked_group then park(group, id, score, home, when) end
             redis.call('ZADD', queue .. ':parked', 'XX', when, group)
@@ -374,13 +393,6 @@ local function pass(want, offset, page)
     return done, stay, #found
 end
 
-local function queue_tokens()
-    if not turn.rate then return math.huge, 0 end
-    local key = queue .. ':bucket'
-    local left = math.floor(tokens(key, turn.rate.count, turn.rate.per))
-    return left, left < 1 and until_next(key, turn.rate.count, turn.rate.per) or 0
-end
-
 local function next_due()
     local soonest = redis.call('ZRANGEBYSCORE', queue, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
     local parked = redis.call('ZRANGE', queue .. ':parked', 0, 0, 'WITHSCORES')[2]
@@ -390,9 +402,9 @@ end
 
 local function claim()
     promote_due()
-    local left, refill = queue_tokens()
-    turn.want = math.min(turn.want, left)
-    local looked, offset, page = 0, 0, turn.want
+    local own = turn.rate and bucket(queue .. ':bucket', turn.rate.count, turn.rate.per)
+    if own then turn.want = math.min(turn.want, math.floor(own.left)) end
+    local due, looked, offset, page = 0, 0, 0, turn.want
     while #ids < turn.want do
         local done, stay, found = pass(turn.want - #ids, offset, page)
         looked = looked + found
@@ -401,8 +413,12 @@ local function claim()
         if found == 0 or (done == 0 and (stay == 0 or general < 1 or fleet < 1)) then break end
         if looked >= turn.budget then again = 1 break end
     end
-    if turn.rate and #ids > 0 then spend(queue .. ':bucket', turn.rate.count, turn.rate.per, #ids) end
-    if refill > 0 then return refill end
+    if own then
+        spend(own, #ids)
+        if own.left < 1 then due = until_next(own) end
+    end
+    write_buckets()
+    if due > 0 then return due end
     if #ids < turn.want then
         if turn.counts then redis.call('SET', queue .. ':idle', '1', 'PX', 60000) end
         return next_due()
