@@ -56,6 +56,10 @@ class Automation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     fulfillment_statuses: tuple[str, ...] = ()
     """For fulfillment_update: only these statuses; empty means all."""
 
+    def wants(self, status: str | None) -> bool:
+        """Whether an occasion of this fulfillment status (None: it has none) is one for this automation."""
+        return status is None or not self.fulfillment_statuses or status in self.fulfillment_statuses
+
     @property
     def maximum_age(self) -> timedelta:
         return parse_duration(self.max_age)

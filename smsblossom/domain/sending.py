@@ -57,6 +57,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     is_test: bool
     is_pos: bool
     is_imported: bool
+    status_wanted: bool
+    """Whether the automation asked to hear of this fulfillment status."""
     sandbox: bool
     marketing: ConsentState
     transactional: ConsentState | None
@@ -171,6 +173,8 @@ def _lateness(facts: Facts, rules: Rules, _now: datetime) -> _Answer:
 
 
 def _occasion(facts: Facts, rules: Rules, _now: datetime) -> _Answer:
+    if not facts.status_wanted:
+        return _No("status_not_wanted")
     if facts.is_test and not (facts.sandbox if rules.accepts_test is None else rules.accepts_test):
         return _No("test_order")
     if facts.is_pos and not rules.accepts_pos:

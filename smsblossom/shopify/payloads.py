@@ -197,8 +197,8 @@ def _decode(shape: type[_W], body: bytes) -> _W:
 
 
 def _without_values(message: str) -> str:
-    """msgspec names paths and types, and the input only where a number or string is out of bounds: cut there."""
-    return message.split("'")[0].strip()[:200] if "Invalid" in message else message[:200]
+    """Msgspec names paths and types, and the input only where a number or string is out of bounds: cut there."""
+    return message.split("'", maxsplit=1)[0].strip()[:200] if "Invalid" in message else message[:200]
 
 
 def _order(body: bytes) -> OrderChanged:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smsblossom.domain.ids import SYSTEM, ContactId, MessageId, ShopId
 from smsblossom.domain.messages import MessageClass, MessageState
 from smsblossom.store.ids import new_id
-from smsblossom.store.tables import consent_events, controls, message_events, messages, routes, workers
+from smsblossom.store.tables import consent_events, controls, message_events, messages, routes, shops, workers
 
 _S = MessageState
 
@@ -85,9 +85,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A row about to be submitted, and what is newer than its decision: switches that are on, consent heard of."""
+    """A row about to be submitted, and what may be newer than its decision."""
 
     message: Message
+    shop_status: str
     switches: frozenset[str]
     consent_heard_at: datetime | None
 
@@ -134,6 +135,7 @@ async def lock_for_delivery(connection: AsyncConnection, shop_id: ShopId, messag
     query = (
         select(
             *_COLUMNS,
+            select(shops.c.status).where(shops.c.id == c.shop_id).scalar_subquery().label("shop_status"),
             func.array(switched_on.scalar_subquery()).label("switches"),
             heard_at.scalar_subquery().label("consent_heard_at"),
         )
@@ -144,8 +146,8 @@ async def lock_for_delivery(connection: AsyncConnection, shop_id: ShopId, messag
     if row is None:
         return None
     facts = row._asdict()
-    switches, consent_heard_at = facts.pop("switches"), facts.pop("consent_heard_at")
-    return Candidate(msgspec.convert(facts, Message), frozenset(switches), consent_heard_at)
+    shop_status, switches, heard = (facts.pop(name) for name in ("shop_status", "switches", "consent_heard_at"))
+    return Candidate(msgspec.convert(facts, Message), shop_status, frozenset(switches), heard)
 
 
 async def claim(

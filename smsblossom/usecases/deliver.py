@@ -24,6 +24,7 @@ from smsblossom.sms.provider import Accepted, ErrorClass, Outbound, Outcome, Ref
 from smsblossom.store import automations, controls, messages
 from smsblossom.store.engine import Connection, StoreUnavailable
 from smsblossom.store.messages import Candidate, Message
+from smsblossom.store.shops import ShopStatus
 from smsblossom.usecases import evaluate, judge
 
 log = structlog.get_logger()
@@ -94,6 +95,7 @@ def _is_stale(candidate: Candidate, now: datetime) -> bool:
     return (
         message.state is not MessageState.QUEUED
         or now - message.decided_at > DECISION_LASTS
+        or candidate.shop_status != ShopStatus.ACTIVE
         or controls.STOP_ALL in candidate.switches
         or (heard_at is not None and heard_at > message.decided_at)
     )

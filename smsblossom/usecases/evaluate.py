@@ -40,8 +40,6 @@ async def _evaluate_run(runtime: Runtime, shop_id: ShopId, run: Run) -> Add | No
     async with runtime.store.transaction(shop_id) as connection:
         if not await automations.finish_run(connection, shop_id, run.id, now=now):
             return None
-        if _not_asked_for(case):
-            return None
         judgement = await judge.judge(runtime, connection, case, now=now)
         message_id = await _plan(runtime, connection, case, judgement, now=now)
         await judge.record(runtime, connection, case, judgement, message_id=message_id, now=now)
@@ -57,12 +55,6 @@ async def _evaluate_run(runtime: Runtime, shop_id: ShopId, run: Run) -> Add | No
         case.automation.message_class,
         now=now,
     )
-
-
-def _not_asked_for(case: Case) -> bool:
-    """An automation that names statuses hears of these alone; the others are no occasion for it."""
-    wanted = case.automation.fulfillment_statuses
-    return bool(wanted) and case.occasion.status not in wanted
 
 
 async def _plan(

@@ -235,6 +235,7 @@ def _facts(
         is_test=occasion.is_test,
         is_pos=occasion.is_pos,
         is_imported=occasion.is_imported,
+        status_wanted=case.automation.wants(occasion.status),
         sandbox=runtime.settings.sandbox,
         marketing=current_state(entry.record for entry in trail if entry.kind is ConsentKind.MARKETING),
         transactional=current_state(said) if said else None,

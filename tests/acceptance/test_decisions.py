@@ -161,7 +161,7 @@ async def is_in(shop: Shop, state: str) -> bool:
 class TestBetweenDecisionAndDelivery:
     """A text that was decided and not sent yet is judged again when something happened since."""
 
-    @pytest.mark.parametrize("happens", ["stop", "stop_all", "a minute"])
+    @pytest.mark.parametrize("happens", ["stop", "stop_all", "paused", "a minute"])
     async def test_what_happens_in_between_counts(self, service: Service, happens: str) -> None:
         sender = f"1202555{'019' + str(len(happens))}"
         shop = await service.new_shop(sender=sender)
@@ -173,13 +173,15 @@ class TestBetweenDecisionAndDelivery:
                 if happens == "stop":
                     service.mitto.inbound(sender=phone.removeprefix("+"), to=sender, text="STOP")
                     await eventually(lambda: shop.fetch("suppressions"))
+                if happens == "paused":
+                    await manage.set_shop_status(service.runtime, shop.domain, ShopStatus.PAUSED, actor="test")
                 if happens == "stop_all":
                     await afterwards.enter_async_context(switched_on(service, controls.STOP_ALL))
                 later = timedelta(seconds=61 if happens == "a minute" else 6)
                 afterwards.enter_context(service.at(service.now() + later))
             await service.sweep()
             await shop.settled()
-        reason = {"stop": "opted_out", "stop_all": "stop_all"}.get(happens)
+        reason = {"stop": "opted_out", "stop_all": "stop_all", "paused": "shop_paused"}.get(happens)
         expected = "order_created: send" if reason is None else f"order_created: withhold {reason}"
         assert await shop.verdicts() == ["order_created: send", expected]
         assert len(await shop.texts()) == (reason is None)

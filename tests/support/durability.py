@@ -206,7 +206,7 @@ async def refused_without_postgres(service: Service, *, hung: bool, seed: int, p
     return load
 
 
-async def driven_after_redis(service: Service, *, seed: int, posts: int = 40, within_s: float = 60.0) -> Load:
+async def driven_after_redis(service: Service, *, seed: int, posts: int = 40, within_s: float = 120.0) -> Load:
     """Post while Redis is down, then start it: returns when every row of these is processed. Needs a worker.
 
     Raises:

@@ -14,4 +14,4 @@ def tell(name: str, figures: dict[str, Any]) -> None:
         return
     path = Path(file)
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() and path.stat().st_size else {}
-    path.write_text(json.dumps({**known, name: figures}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**known, name: {**known.get(name, {}), **figures}}, indent=2) + "\n", encoding="utf-8")
