@@ -37,13 +37,16 @@ check: $(VENV)/.dev ## Lint, format, types, import rules
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
 test: check ## Everything CI runs: check, migrations in step with the tables, all tests (under 10 min)
-	@$(BIN)/python -m pytest -m "not proof" -n $(PYTEST_WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -m "not proof" -n $(PYTEST_WORKERS) --dist loadfile $(ARGS)
 
 proof: $(VENV)/.dev ## The long proofs: kills, flushes, faults (JSON=path for the figures)
 	@$(BIN)/python -m pytest -m proof -s $(ARGS)
 
 bench: $(VENV)/.dev ## Ingest and webhook-to-provider figures against baselines (JSON=path)
 	@$(BIN)/python -m ops.bench.ingest $(ARGS)
+
+bench-queue: $(VENV)/.dev ## The queue engine against stock arq, SAQ and BullMQ (JSON=path; npm and Node for BullMQ)
+	@$(BIN)/python -m ops.bench.queue $(ARGS)
 
 lock: $(VENV)/.dev ## Resolve the locks again
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra embedded --group build -q -o requirements.lock pyproject.toml
@@ -56,4 +59,4 @@ clean: ## Remove the environment and the local data
 	-@test ! -x $(BIN)/python || $(BIN)/python -c 'import pathlib; from smsblossom import embedded; embedded.remove(pathlib.Path(".smsblossom"))'
 	rm -rf $(VENV) .smsblossom .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help setup demo check test proof bench lock format clean
+.PHONY: help setup demo check test proof bench bench-queue lock format clean

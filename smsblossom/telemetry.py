@@ -4,13 +4,17 @@ Logs are structlog lines with a constant event name and facts as fields; the req
 Personal data never reaches either: callers pass ids, and the filter below is the last fence.
 """
 
+import asyncio
+import atexit
 import json
 import logging
 import re
 import sys
+import threading
 from collections.abc import MutableMapping
+from contextlib import suppress
 from functools import lru_cache, partial
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal, cast
 
 import msgspec
 import structlog
@@ -66,7 +70,7 @@ def configure_logging(level: str, form: Literal["json", "console"]) -> None:
     )
     renderer: Any = _json_line if form == "json" else console
     printed: Any = structlog.PrintLoggerFactory(file=sys.stderr)
-    written: Any = structlog.BytesLoggerFactory(file=sys.stderr.buffer)
+    written: Any = structlog.BytesLoggerFactory(file=cast("BinaryIO", OncePerTurn(sys.stderr.buffer)))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -83,6 +87,40 @@ def configure_logging(level: str, form: Literal["json", "console"]) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_ToStructlog()], force=True)
+
+
+class OncePerTurn:
+    """A stream that is written once per turn of the event loop: under load many lines share one system call.
+
+    Outside a loop, and at the end of the process, it is written at once. What cannot be written stops nothing.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lines: list[bytes] = []
+        self._lock = threading.Lock()
+        self._turn_of: asyncio.AbstractEventLoop | None = None
+        atexit.register(self._write_out)
+
+    def write(self, line: bytes) -> None:
+        with self._lock:
+            self._lines.append(line)
+
+    def flush(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._write_out()
+            return
+        if self._turn_of is not loop:
+            self._turn_of = loop
+            loop.call_soon(self._write_out)
+
+    def _write_out(self) -> None:
+        with self._lock, suppress(OSError, ValueError):
+            lines, self._lines, self._turn_of = self._lines, [], None
+            self._file.write(b"".join(lines))
+            self._file.flush()
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=repr).encode

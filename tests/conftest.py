@@ -11,10 +11,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from tests.support import servers as support
 from tests.support.servers import Database, TestServers
+
+# A busy machine is no fault of a property: only what is false fails, never what is slow.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 _FOLDER = pytest.StashKey[Path]()
 

@@ -1,4 +1,4 @@
-"""The request id: accepted or made, bound to the log, answered back."""
+"""Around every request: its id, accepted or made, bound to the log and answered back; and its count."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,8 @@ log = structlog.get_logger()
 
 
 @web.middleware
-async def request_id(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its id, and count it by the first word of its path and by the status it is answered with."""
     given = request.headers.get("X-Request-Id", "")
     known_as = request[REQUEST_ID] = given if _ACCEPTABLE.fullmatch(given) else new_request_id()
     # Never unbound: a connection's task serves one request after another, and each binds its own.
@@ -27,22 +28,12 @@ async def request_id(request: web.Request, handler: Handler) -> web.StreamRespon
         response = await handler(request)
     except web.HTTPException as answer:
         answer.headers["X-Request-Id"] = known_as
+        _count(request, answer.status)
         raise
     except Exception:
         log.exception("request.failed", method=request.method)
         response = web.Response(status=500, text="internal error\n")
     response.headers["X-Request-Id"] = known_as
-    return response
-
-
-@web.middleware
-async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Count the request by the first word of its path, and by the status it was answered with."""
-    try:
-        response = await handler(request)
-    except web.HTTPException as answer:
-        _count(request, answer.status)
-        raise
     _count(request, response.status)
     return response
 

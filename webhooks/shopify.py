@@ -56,18 +56,10 @@ async def receive_topic(request: web.Request, topic: str | None) -> web.Response
         return _answer(request, 400, f"{problem}\n")
     arrival = _arrival(headers, body, topic.lower(), shop_domain.lower(), request[REQUEST_ID], runtime.now())
     try:
-        with runtime.metrics.webhook_seconds.time():
-            new = await request.app[ACCEPTOR].accept(arrival)
+        new = await request.app[ACCEPTOR].accept(arrival)
     except NotDurable:
         log.warning("webhook.not_durable", topic=arrival.topic)
         return _answer(request, 503, "not stored, try again\n")
-    log.info(
-        "webhook.accepted",
-        event_id=str(arrival.event_id),
-        topic=arrival.topic,
-        shop_id=str(arrival.shop_id),
-        duplicate=not new,
-    )
     return _answer(request, 200, _OK, "accepted" if new else "duplicate")
 
 

@@ -11,6 +11,7 @@ Prometheus metrics, info logs as JSON, results, a rate limit per queue and per g
 
 import argparse
 import json
+import math
 import os
 import shutil
 import socket
@@ -219,7 +220,7 @@ def print_table(bench: Bench) -> None:
                 print(f"{system:<10}{concurrency:>6}" + "{:>10,.0f}{:>11.0f}{:>10.0f}{:>7.0f}".format(*figures))
     for system in bench.systems:
         one, many = (bench.median("enqueue", system, name) for name in ("one_by_one", "at_once"))
-        if one == one:
+        if not math.isnan(one):
             print(f"{system:<10} enqueue: {one:,.0f}/s one by one, {many:,.0f}/s with 50 at once")
 
 

@@ -81,6 +81,8 @@ async def bench() -> AsyncIterator[Bench]:
     """
     with tempfile.TemporaryDirectory(prefix="smsblossom-bench-") as name:
         folder = Path(name)
+        # Run by root, the servers run as another user: let that one in, or their files end up elsewhere and stay.
+        await asyncio.to_thread(folder.chmod, 0o711)
         async with embedded.run(folder, say=print) as servers:
             made = Bench(servers, folder, _environ(servers))
             await output_of(made, *service("migrate"))

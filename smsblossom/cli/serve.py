@@ -75,7 +75,7 @@ async def listening(runtime: Runtime, host: str, port: int) -> AsyncIterator[str
 
 def make_app(runtime: Runtime, acceptor: Acceptor, board: MetricsBoard) -> web.Application:
     settings: Settings = runtime.settings
-    around = [webhooks.middleware.counted, webhooks.middleware.request_id]
+    around = [webhooks.middleware.observed]
     app = web.Application(middlewares=around, client_max_size=webhooks.shopify.LARGEST_BODY)
     app[RUNTIME] = runtime
     app[ACCEPTOR] = acceptor

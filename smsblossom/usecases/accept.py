@@ -5,6 +5,7 @@ answers after one commit, a busy one commits once for many.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -57,6 +58,34 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 class _Waiting(msgspec.Struct, frozen=True):
     arrival: Arrival
     stored: asyncio.Future[bool]
+    since: float
+    """By the loop's clock."""
+
+
+class _Deadlines:
+    """Ends waits that took too long. All are equally long, so one timer, for the oldest of them, is enough."""
+
+    def __init__(self) -> None:
+        self._waits: deque[tuple[float, asyncio.Future[bool]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, until: float, stored: asyncio.Future[bool]) -> None:
+        self._waits.append((until, stored))
+        if self._timer is None:
+            self._timer = stored.get_loop().call_at(until, self._expire)
+
+    def _expire(self) -> None:
+        loop, self._timer = asyncio.get_running_loop(), None
+        while self._waits and (self._waits[0][1].done() or self._waits[0][0] <= loop.time()):
+            _, stored = self._waits.popleft()
+            if not stored.done():
+                stored.set_exception(NotDurable("the database is too slow"))
+        if self._waits:
+            self._timer = loop.call_at(self._waits[0][0], self._expire)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Acceptor:
@@ -68,6 +97,7 @@ class Acceptor:
         self._vault = vault
         self._metrics = metrics
         self._waiting: list[_Waiting] = []
+        self._deadlines = _Deadlines()
         self._to_enqueue: list[Add] = []
         self._inserting: set[asyncio.Task[None]] = set()
         self._enqueueing: asyncio.Task[None] | None = None
@@ -80,20 +110,17 @@ class Acceptor:
 
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(arrival, loop.create_future())
+        waiting = _Waiting(arrival, loop.create_future(), loop.time())
         self._waiting.append(waiting)
+        self._deadlines.watch(waiting.since + PERSIST_WITHIN_S, waiting.stored)
         self._start_insert()
-        # A timer of the loop, not asyncio.timeout: this runs for every webhook, and is ten times cheaper.
-        deadline = loop.call_later(PERSIST_WITHIN_S, _fail, [waiting], NotDurable("the database is too slow"))
-        try:
-            return await waiting.stored
-        finally:
-            deadline.cancel()
+        return await waiting.stored
 
     async def close(self) -> None:
         """Finish what is in flight."""
         while self._inserting or self._enqueueing:
             await asyncio.wait([*self._inserting, *filter(None, [self._enqueueing])])
+        self._deadlines.close()
 
     def _start_insert(self) -> None:
         if self._waiting and len(self._inserting) < INSERTS_AT_ONCE:
@@ -152,13 +179,28 @@ class Acceptor:
         )
 
     def _stored(self, live: Sequence[_Waiting], new: set[WebhookEventId]) -> None:
-        for waiting in live:
-            if not waiting.stored.done():
-                waiting.stored.set_result(waiting.arrival.event_id in new)
+        self._answer(live, new)
         fresh = [waiting.arrival for waiting in live if waiting.arrival.event_id in new]
         self._to_enqueue += jobs_for(fresh)
         if self._to_enqueue and self._enqueueing is None:
             self._enqueueing = asyncio.create_task(self._enqueue_all(), name="enqueue")
+
+    def _answer(self, live: Sequence[_Waiting], new: set[WebhookEventId]) -> None:
+        """Release the requests, and tell of them here: one after the other costs half of each in its own request."""
+        now, seconds = asyncio.get_running_loop().time(), self._metrics.webhook_seconds
+        for waiting in live:
+            arrival, in_time = waiting.arrival, not waiting.stored.done()
+            if in_time:
+                waiting.stored.set_result(arrival.event_id in new)
+            seconds.observe(now - waiting.since)
+            log.info(
+                "webhook.accepted" if in_time else "webhook.stored_late",
+                request_id=arrival.request_id,
+                event_id=str(arrival.event_id),
+                topic=arrival.topic,
+                shop_id=str(arrival.shop_id),
+                duplicate=arrival.event_id not in new,
+            )
 
     async def _enqueue_all(self) -> None:
         """Wake the workers. When that fails, the rows are there, and the sweeper finds them."""
