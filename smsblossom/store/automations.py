@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -35,6 +35,17 @@ _RUNS = select(
     automations.c.enabled,
     automations.c.definition,
 ).join(automations, (automations.c.shop_id == runs.c.shop_id) & (automations.c.id == runs.c.automation_id))
+
+
+_PENDING = _RUNS.where(
+    runs.c.shop_id == bindparam("shop"), runs.c.webhook_event_id == bindparam("event"), runs.c.state == "pending"
+).order_by(runs.c.id)
+_PLAN = insert(runs).on_conflict_do_nothing()
+_FINISH = (
+    update(runs)
+    .where(runs.c.shop_id == bindparam("shop"), runs.c.id == bindparam("run"), runs.c.state == "pending")
+    .values(state=bindparam("new_state"), finished_at=bindparam("at"))
+)
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -115,16 +126,13 @@ async def plan_runs(
         for automation_id in found.scalars()
     ]
     if rows:
-        await connection.execute(insert(runs).values(rows).on_conflict_do_nothing())
+        await connection.execute(_PLAN, rows)
     return len(rows)
 
 
 async def pending_runs(connection: AsyncConnection, shop_id: ShopId, webhook_event_id: WebhookEventId) -> list[Run]:
-    r = runs.c
-    query = _RUNS.where(r.shop_id == shop_id, r.webhook_event_id == webhook_event_id, r.state == "pending").order_by(
-        r.id
-    )
-    return [msgspec.convert(row._asdict(), Run) for row in await connection.execute(query)]
+    found = await connection.execute(_PENDING, {"shop": shop_id, "event": webhook_event_id})
+    return [msgspec.convert(row._asdict(), Run) for row in found]
 
 
 async def load_run(connection: AsyncConnection, shop_id: ShopId, run_id: UUID) -> Run | None:
@@ -137,12 +145,7 @@ async def finish_run(
     connection: AsyncConnection, shop_id: ShopId, run_id: UUID, *, now: datetime, state: str = "done"
 ) -> bool:
     """End a pending run; False when another worker did."""
-    r = runs.c
-    done = await connection.execute(
-        update(runs)
-        .where(r.shop_id == shop_id, r.id == run_id, r.state == "pending")
-        .values(state=state, finished_at=now)
-    )
+    done = await connection.execute(_FINISH, {"shop": shop_id, "run": run_id, "new_state": state, "at": now})
     return done.rowcount == 1
 
 

@@ -141,9 +141,12 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
     webhook_event_id: UUID | None
 
 
+_ADD = insert(decisions)
+
+
 async def add(connection: AsyncConnection, shop_id: ShopId, row: DecisionRow) -> DecisionId:
     decision_id = DecisionId(new_id())
-    await connection.execute(insert(decisions).values(shop_id=shop_id, id=decision_id, **msgspec.structs.asdict(row)))
+    await connection.execute(_ADD, {"shop_id": shop_id, "id": decision_id, **msgspec.structs.asdict(row)})
     return decision_id
 
 

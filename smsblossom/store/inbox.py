@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smsblossom.domain.ids import ShopId, WebhookEventId
@@ -100,13 +100,13 @@ def _key(row: Delivery) -> tuple[str, int, str]:
     return row.webhook_id, row.shop_id.int, row.topic
 
 
+_LOAD = select(*(webhook_events.c[name] for name in WebhookEvent.__struct_fields__)).where(
+    webhook_events.c.shop_id == bindparam("shop"), webhook_events.c.id == bindparam("event")
+)
+
+
 async def load(connection: AsyncConnection, shop_id: ShopId, event_id: WebhookEventId) -> WebhookEvent | None:
-    c = webhook_events.c
-    row = (
-        await connection.execute(
-            select(*(c[name] for name in WebhookEvent.__struct_fields__)).where(c.shop_id == shop_id, c.id == event_id)
-        )
-    ).one_or_none()
+    row = (await connection.execute(_LOAD, {"shop": shop_id, "event": event_id})).one_or_none()
     return None if row is None else msgspec.convert(row._asdict(), WebhookEvent)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import and_, case, exists, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -105,17 +105,17 @@ class Due(msgspec.Struct, frozen=True):
 
 
 _COLUMNS = [messages.c[name] for name in Message.__struct_fields__]
+# Built once: building a statement costs as much as running it.
+_PLAN = insert(messages).on_conflict_do_nothing().returning(messages.c.id)
+_ROUTE = insert(routes).on_conflict_do_nothing()
+_EVENT = insert(message_events)
 
 
 async def plan(connection: AsyncConnection, shop_id: ShopId, draft: Draft) -> MessageId | None:
     """Put a text into the ledger; None when its business key is there already."""
     message_id = MessageId(new_id())
-    done = await connection.execute(
-        insert(messages)
-        .values(shop_id=shop_id, id=message_id, **msgspec.structs.asdict(draft))
-        .on_conflict_do_nothing()
-        .returning(messages.c.id)
-    )
+    values = {"shop_id": shop_id, "id": message_id, **msgspec.structs.asdict(draft)}
+    done = await connection.execute(_PLAN, values)
     return None if done.one_or_none() is None else message_id
 
 
@@ -127,22 +127,27 @@ async def lock(connection: AsyncConnection, shop_id: ShopId, message_id: Message
     return None if row is None else msgspec.convert(row._asdict(), Message)
 
 
-async def lock_for_delivery(connection: AsyncConnection, shop_id: ShopId, message_id: MessageId) -> Candidate | None:
-    """The row, held until the transaction ends, with what may have changed since its decision."""
+def _candidate() -> Select[Any]:
     c, k, e = messages.c, controls.c, consent_events.c
+    status = select(shops.c.status).where(shops.c.id == c.shop_id)
     switched_on = select(k.name).where(k.shop_id == SYSTEM, k.value == "on")
     heard_at = select(func.max(e.recorded_at)).where(e.shop_id == c.shop_id, e.phone_index == c.phone_index)
-    query = (
-        select(
-            *_COLUMNS,
-            select(shops.c.status).where(shops.c.id == c.shop_id).scalar_subquery().label("shop_status"),
-            func.array(switched_on.scalar_subquery()).label("switches"),
-            heard_at.scalar_subquery().label("consent_heard_at"),
-        )
-        .where(c.shop_id == shop_id, c.id == message_id)
-        .with_for_update(of=messages)
+    columns = (
+        *_COLUMNS,
+        status.scalar_subquery().label("shop_status"),
+        func.array(switched_on.scalar_subquery()).label("switches"),
+        heard_at.scalar_subquery().label("consent_heard_at"),
     )
-    row = (await connection.execute(query)).one_or_none()
+    row = select(*columns).where(c.shop_id == bindparam("shop"), c.id == bindparam("message"))
+    return row.with_for_update(of=messages)
+
+
+_CANDIDATE = _candidate()
+
+
+async def lock_for_delivery(connection: AsyncConnection, shop_id: ShopId, message_id: MessageId) -> Candidate | None:
+    """The row, held until the transaction ends, with what may have changed since its decision."""
+    row = (await connection.execute(_CANDIDATE, {"shop": shop_id, "message": message_id})).one_or_none()
     if row is None:
         return None
     facts = row._asdict()
@@ -181,7 +186,7 @@ async def claim(
     claimed_at: datetime | None = done.scalar_one_or_none()
     if claimed_at is not None:
         route = {"kind": "reference", "key": str(message_id), "shop_id": shop_id}
-        await connection.execute(insert(routes).values(route).on_conflict_do_nothing())
+        await connection.execute(_ROUTE, route)
     return claimed_at
 
 
@@ -323,18 +328,19 @@ async def add_event(
 ) -> None:
     """Append to the message's history."""
     await connection.execute(
-        insert(message_events).values(
-            shop_id=shop_id,
-            id=new_id(),
-            message_id=message_id,
-            kind=kind,
-            state=state,
-            code=code,
-            happened_at=happened_at,
-            recorded_at=now,
-            request_id=request_id,
-            raw_sealed=raw_sealed,
-        )
+        _EVENT,
+        {
+            "shop_id": shop_id,
+            "id": new_id(),
+            "message_id": message_id,
+            "kind": kind,
+            "state": state,
+            "code": code,
+            "happened_at": happened_at,
+            "recorded_at": now,
+            "request_id": request_id,
+            "raw_sealed": raw_sealed,
+        },
     )
 
 
@@ -360,8 +366,9 @@ async def orphaned_to_unknown(
 ) -> list[tuple[ShopId, MessageId]]:
     """Rows in `submitting` whose holder is dead, or whose call is over by any measure, become `unknown`.
 
-    A row that somebody holds at this moment is left for the next round: a process that stands still in the middle of a
-    transaction must not make the sweep stand still too.
+    A young claim is no dead one, whatever its holder's heartbeat says: a process that stood still and woke up claims
+    before it beats. A row that somebody holds at this moment is left for the next round: a process that stands still
+    in the middle of a transaction must not make the sweep stand still too.
     """
     c, w = messages.c, workers.c
     alive = exists().where(
@@ -369,7 +376,13 @@ async def orphaned_to_unknown(
     )
     orphans = (
         select(c.shop_id, c.id)
-        .where(c.state == _S.SUBMITTING, or_(~alive, c.claimed_at < func.clock_timestamp() - longest_call))
+        .where(
+            c.state == _S.SUBMITTING,
+            or_(
+                and_(~alive, c.claimed_at < func.clock_timestamp() - dead_after),
+                c.claimed_at < func.clock_timestamp() - longest_call,
+            ),
+        )
         .with_for_update(skip_locked=True)
         .cte("orphans")
     )

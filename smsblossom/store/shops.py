@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -37,6 +37,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COLUMNS = [shops.c[name] for name in Shop.__struct_fields__]
+_GET = select(*_COLUMNS).where(shops.c.id == bindparam("shop"))
 
 
 async def add(connection: AsyncConnection, shop: Shop, *, now: datetime) -> bool:
@@ -50,7 +51,7 @@ async def add(connection: AsyncConnection, shop: Shop, *, now: datetime) -> bool
 
 
 async def get(connection: AsyncConnection, shop_id: ShopId) -> Shop | None:
-    row = (await connection.execute(select(*_COLUMNS).where(shops.c.id == shop_id))).one_or_none()
+    row = (await connection.execute(_GET, {"shop": shop_id})).one_or_none()
     return None if row is None else msgspec.convert(row._asdict(), Shop)
 
 

@@ -15,6 +15,8 @@ from smsblossom.store.messages import Draft
 from tests.support.servers import Database
 
 NOW = datetime(2026, 11, 22, 15, 30, tzinfo=UTC)
+SOON = timedelta(0)
+"""After this, a claim whose holder has no heartbeat is dead."""
 
 
 @pytest.fixture
@@ -45,8 +47,15 @@ async def test_a_holder_that_stands_still_does_not_stop_the_sweep(store: Store, 
     async with store.transaction(shop_id) as standing_still:
         await messages.lock(standing_still, shop_id, held)
         async with asyncio.timeout(10):
-            assert await orphans(store, shop_id) == [other]
-    assert await orphans(store, shop_id) == [held]
+            assert await orphans(store, shop_id, dead_after=SOON) == [other]
+    assert await orphans(store, shop_id, dead_after=SOON) == [held]
+
+
+async def test_a_holder_that_has_just_woken_up_is_not_taken_for_dead(store: Store, shop_id: ShopId) -> None:
+    never_beat, message_id = uuid4(), await queued(store, shop_id)
+    await claim(store, shop_id, message_id, never_beat)
+    assert await orphans(store, shop_id, dead_after=timedelta(minutes=1)) == []
+    assert await orphans(store, shop_id, dead_after=SOON) == [message_id]
 
 
 async def queued(store: Store, shop_id: ShopId) -> MessageId:
@@ -120,10 +129,10 @@ async def state_of(store: Store, shop_id: ShopId, message_id: MessageId) -> Mess
     return message.state
 
 
-async def orphans(store: Store, shop_id: ShopId) -> list[MessageId]:
+async def orphans(store: Store, shop_id: ShopId, *, dead_after: timedelta) -> list[MessageId]:
     """This shop's rows that one round of the sweeper finds."""
     async with store.sweeper() as sweeper:
         found = await messages.orphaned_to_unknown(
-            sweeper, dead_after=timedelta(seconds=15), longest_call=timedelta(minutes=5), now=NOW
+            sweeper, dead_after=dead_after, longest_call=timedelta(minutes=5), now=NOW
         )
     return [message_id for shop, message_id in found if shop == shop_id]

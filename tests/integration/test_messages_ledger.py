@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from smsblossom.domain.ids import MessageId, ShopId
 from smsblossom.domain.messages import MessageClass, MessageState
@@ -157,9 +158,16 @@ async def test_a_report_that_was_faster_than_the_answer_is_not_undone(store: Sto
 
 
 @pytest.mark.parametrize(
-    ("alive", "expected"), [(True, MessageState.SUBMITTING), (False, MessageState.UNKNOWN)], ids=["alive", "dead"]
+    ("alive", "old", "expected"),
+    [
+        pytest.param(True, True, MessageState.SUBMITTING, id="alive"),
+        pytest.param(False, True, MessageState.UNKNOWN, id="dead"),
+        pytest.param(False, False, MessageState.SUBMITTING, id="woken up, not yet beaten"),
+    ],
 )
-async def test_a_claim_whose_holder_is_dead_becomes_unknown(store: Store, alive: bool, expected: MessageState) -> None:
+async def test_a_claim_whose_holder_is_dead_becomes_unknown(
+    store: Store, alive: bool, old: bool, expected: MessageState
+) -> None:
     shop, message_id = await planned(store)
     owner = uuid4()
     if alive:
@@ -167,9 +175,11 @@ async def test_a_claim_whose_holder_is_dead_becomes_unknown(store: Store, alive:
             await workers.beat(connection, owner, kind="worker", host="h", pid=1, queues=[])
     await claim(store, shop, message_id, owner)
     async with store.sweeper() as sweeper:
+        if old:
+            await sweeper.execute(text("UPDATE messages SET claimed_at = claimed_at - interval '1 minute'"))
         limits = {"dead_after": timedelta(seconds=15), "longest_call": timedelta(minutes=5)}
         found = await messages.orphaned_to_unknown(sweeper, now=NOW, **limits)
-    assert ((shop, message_id) in found) is not alive
+    assert ((shop, message_id) in found) is (expected is MessageState.UNKNOWN)
     assert await state_of(store, shop, message_id) is expected
 
 

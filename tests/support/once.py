@@ -8,7 +8,7 @@ import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -59,6 +59,7 @@ class Row(NamedTuple):
     state: str
     subject: str
     automation: str
+    code: str | None
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class Faults:
 
     counts: Counter[str] = field(default_factory=Counter)
     submitting: set[str] = field(default_factory=set)
-    ever_unknown: set[str] = field(default_factory=set)
+    ever_unknown: dict[str, str | None] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
 
 
@@ -97,7 +98,7 @@ class Audit:
     lacking_not_unknown: dict[Expected, str]
     claimed_but_lacking: set[str]
     unknown: set[str]
-    unknown_without_cause: set[str]
+    unknown_without_cause: dict[str, str | None]
     allowed_unknown: int
     states: dict[str, int]
 
@@ -313,7 +314,7 @@ async def _watching(service: Service, faults: Faults) -> AsyncIterator[None]:
         while True:
             # PostgreSQL may be stopped while we look.
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                faults.ever_unknown |= {row.id for row in await _rows(service) if row.state == "unknown"}
+                faults.ever_unknown |= {row.id: row.code for row in await _rows(service) if row.state == "unknown"}
             await asyncio.sleep(0.5)
 
     async with _beside(watch()):
@@ -398,25 +399,35 @@ def _all_reported(service: Service) -> Check:
 async def _rows(service: Service) -> list[Row]:
     async with service.third_party() as connection:
         rows = await connection.fetch(
-            "SELECT m.id::text, m.state, m.subject, a.key AS automation FROM messages m "
+            "SELECT m.id::text, m.state, m.subject, a.key AS automation, m.error_code FROM messages m "
             "JOIN automations a ON a.shop_id = m.shop_id AND a.id = m.source_id"
         )
-    return [Row(row["id"], row["state"], row["subject"], row["automation"]) for row in rows]
+    return [Row(row["id"], row["state"], row["subject"], row["automation"], row["error_code"]) for row in rows]
 
 
 async def _audit(service: Service, orders: Orders, faults: Faults) -> Audit:
     ledger, rows = service.ledger(), await _rows(service)
-    return compare(orders, faults, ledger, rows)
+    async with service.third_party() as connection:
+        events = await connection.fetch("SELECT DISTINCT message_id FROM message_events WHERE code = 'claim_too_old'")
+    return compare(orders, faults, ledger, rows, given_back={str(event["message_id"]) for event in events})
 
 
-def compare(orders: Orders, faults: Faults, ledger: Sequence[Text], rows: Sequence[Row]) -> Audit:
-    """Hold the three books against each other."""
+def compare(
+    orders: Orders, faults: Faults, ledger: Sequence[Text], rows: Sequence[Row], *, given_back: set[str]
+) -> Audit:
+    """Hold the three books against each other.
+
+    `given_back`: a worker that is frozen between its claim's UPDATE and COMMIT shows nothing to the third party; when
+    it thaws, the claim is old at birth, may be found dead, and is given back by its holder. Those may have been
+    unknown, but must not be so at the end.
+    """
     texts = Counter(_expected_of(text) for text in ledger)
     references = Counter(text.reference or "" for text in ledger)
     by_key = {(row.subject, row.automation): row for row in rows}
     row_of = {each: by_key.get((orders.subjects[each.order], each.automation)) for each in orders.expected}
     lacking = orders.expected - set(texts)
-    unknown = {row.id for row in rows if row.state == "unknown"}
+    unknown = {row.id: row.code for row in rows if row.state == "unknown"}
+    ever_unknown = {**faults.ever_unknown, **unknown}
     allowed = {row.id for each, row in row_of.items() if row is not None and each.ending in UNKNOWABLE}
     allowed |= faults.submitting
     return Audit(
@@ -428,8 +439,12 @@ def compare(orders: Orders, faults: Faults, ledger: Sequence[Text], rows: Sequen
         lacking=len(lacking),
         lacking_not_unknown={each: _state(row_of[each]) for each in lacking if _state(row_of[each]) != "unknown"},
         claimed_but_lacking={row.id for row in rows if row.state in _SENT and row.id not in references},
-        unknown=unknown,
-        unknown_without_cause=(unknown | faults.ever_unknown) - allowed,
+        unknown=set(unknown),
+        unknown_without_cause={
+            each: why
+            for each, why in ever_unknown.items()
+            if each not in allowed and (each in unknown or each not in given_back)
+        },
         allowed_unknown=len(allowed),
         states=dict(Counter(row.state for row in rows)),
     )
@@ -469,7 +484,11 @@ def broken_promises(run: Once) -> list[str]:
             f"said to be sent and not in the ledger, {when}": audit.claimed_but_lacking,
             f"unknown without a cause, {when}": audit.unknown_without_cause,
         }
-    lines = [f"{name}: {len(what)}, such as {list(islice(what, 3))}" for name, what in found.items() if what]
+    lines = [f"{name}: {len(what)}, such as {_some(what)}" for name, what in found.items() if what]
     if len(run.audit.unknown) > run.audit.allowed_unknown:
         lines.append(f"unknown: {len(run.audit.unknown)}, allowed: {run.audit.allowed_unknown}")
     return lines
+
+
+def _some(what: Collection[Any]) -> list[Any]:
+    return list(islice(what.items() if isinstance(what, Mapping) else what, 3))
