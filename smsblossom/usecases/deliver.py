@@ -26,13 +26,15 @@ from smsblossom.store.engine import Connection, StoreUnavailable
 from smsblossom.store.messages import Candidate, Message
 from smsblossom.store.shops import ShopStatus
 from smsblossom.usecases import evaluate, judge
+from smsblossom.vault import Undecipherable
 
 log = structlog.get_logger()
 
 DECISION_LASTS: Final = timedelta(seconds=60)
 CLAIM_GOOD_FOR_S: Final = 10.0
 """A claim older than this on the monotonic clock is not acted on: its holder was stopped, others may think it dead."""
-RECORD_FOR_S: Final = 60.0
+RECORD_FOR_S: Final = 20.0
+"""With the provider's own time limits this stays inside the job's minute; then the row is left to turn `unknown`."""
 LONGEST_WAIT: Final = timedelta(seconds=30)
 _AFTER_DUE: Final = timedelta(milliseconds=20)
 """Queue scores are whole milliseconds; a job that starts a hair before its row is due would find nothing to do."""
@@ -121,9 +123,9 @@ async def _judge_again(runtime: Runtime, connection: Connection, message: Messag
     return False
 
 
-async def _submit(runtime: Runtime, message: Message) -> Outcome:
+def _outbound(runtime: Runtime, message: Message) -> Outbound:
     vault, now = runtime.vault, runtime.now()
-    outbound = Outbound(
+    return Outbound(
         reference=str(message.id),
         to=vault.decrypt_text(message.shop_id, message.phone_sealed),
         sender=message.sender,
@@ -131,6 +133,13 @@ async def _submit(runtime: Runtime, message: Message) -> Outcome:
         encoding=Encoding(message.encoding),
         validity=(message.expires_at or now + timedelta(days=2)) - now,
     )
+
+
+async def _submit(runtime: Runtime, message: Message) -> Outcome:
+    try:
+        outbound = _outbound(runtime, message)
+    except Undecipherable:
+        return Refused(ErrorClass.PERMANENT_CONTENT, "undecipherable")
     with runtime.metrics.submission_seconds.labels(provider=message.provider).time():
         (outcome,) = await runtime.provider.send([outbound])
     return outcome
