@@ -216,7 +216,7 @@ def print_table(bench: Bench) -> None:
                 bench.median("work", system, name, concurrency)
                 for name in ("jobs_per_s", "cpu_us", "redis_us", "rss_mb")
             ]
-            if figures[0] == figures[0]:
+            if not math.isnan(figures[0]):
                 print(f"{system:<10}{concurrency:>6}" + "{:>10,.0f}{:>11.0f}{:>10.0f}{:>7.0f}".format(*figures))
     for system in bench.systems:
         one, many = (bench.median("enqueue", system, name) for name in ("one_by_one", "at_once"))

@@ -65,6 +65,16 @@ def open_blocking_redis(redis_url: str, *, answer_s: float) -> redis.Redis:
     )
 
 
+def blocking_twin(pool: redis.asyncio.Redis) -> redis.Redis:
+    """A blocking connection to where this asyncio client leads."""
+    options = pool.connection_pool.connection_kwargs
+    names = ["db", "username", "password", *([] if "path" in options else ["host", "port"])]
+    known: dict[str, Any] = {name: options[name] for name in names if options.get(name) is not None}
+    if "path" in options:
+        known["unix_socket_path"] = options["path"]
+    return redis.Redis(**known, socket_timeout=1.0, socket_connect_timeout=1.0)
+
+
 @asynccontextmanager
 async def unavailable_as_error() -> AsyncIterator[None]:
     """Translate every way Redis can be absent into `QueueUnavailable`."""

@@ -56,7 +56,7 @@ def dead(queue: str) -> str:
 
 
 def reserved(queue: str) -> str:
-    """Sorted set of due jobs that may use the queue's reserved slots."""
+    """Sorted set of due jobs that may use the queue's reserved slots, and of those that run (score: lease end)."""
     return f"{queue}:reserved"
 
 
@@ -66,7 +66,7 @@ def tags(queue: str) -> str:
 
 
 def parked(queue: str) -> str:
-    """Sorted set: group -> ms when to look at it again, of groups with due jobs that may not start now."""
+    """Sorted set: lane and group -> ms when to look again, of groups with due jobs that may not start now."""
     return f"{queue}:parked"
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from arq.worker import Retry, RetryJob
 
-from smsblossom.queue.outcomes import BrokenJob, JobExpired, JobStalled, Permanent, Retryable, UnknownFunction
+from smsblossom.queue.outcomes import BrokenJob, JobAborted, JobExpired, JobStalled, Permanent, Retryable
 from smsblossom.queue.topology import RetryPolicy, next_wait
 
 
@@ -34,6 +34,14 @@ class GiveBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Back to the queue for a release that knows the function, looked at every `wait`; given up after `limit`."""
+
+    wait: timedelta
+    limit: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """To the dead letters. `counted` is false when the job was never started."""
 
@@ -50,9 +58,9 @@ class Drop:
     """Somebody else's job by now: write nothing."""
 
 
-Ending = Again | GiveBack | GiveUp | Stop | Drop
+Ending = Again | GiveBack | Elsewhere | GiveUp | Stop | Drop
 
-_NEVER_STARTED = (BrokenJob, JobStalled, UnknownFunction)
+_NEVER_STARTED = (BrokenJob, JobStalled)
 
 
 def judge(
@@ -74,7 +82,7 @@ def judge(
                 return Drop()
             case _:
                 pass
-    if isinstance(error, JobExpired):
+    if isinstance(error, (JobAborted, JobExpired)):
         return Stop()
     if isinstance(error, (Permanent, *_NEVER_STARTED)):
         return GiveUp(counted=isinstance(error, Permanent))

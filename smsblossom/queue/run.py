@@ -12,7 +12,10 @@ NO_LABELS: dict[str, str] = {}
 
 
 class Run:
-    """What the worker, its lease thread and the listeners know of a running job. Times are the loop's, in seconds."""
+    """What the worker, its lease thread and the listeners know of a running job.
+
+    `claimed_at` and `started_at` are monotonic seconds, `started_at` 0 until it starts; `…_ms` are the server's clock.
+    """
 
     __slots__ = (
         "attempt",
@@ -22,8 +25,8 @@ class Run:
         "deadline",
         "enqueued_ms",
         "envelope",
-        "flushed",
         "function",
+        "has_begun",
         "is_reserved",
         "job",
         "job_id",
@@ -38,7 +41,9 @@ class Run:
         "task",
     )
 
-    def __init__(self, job_id: str, queue: str, owner: str, score: int, attempts_before: int, now_ms: int) -> None:
+    def __init__(
+        self, job_id: str, queue: str, owner: str, score: int, attempts_before: int, now_ms: int, claimed_at: float
+    ) -> None:
         self.job_id = job_id
         self.queue = queue
         self.owner = owner
@@ -50,7 +55,8 @@ class Run:
         self.function = "<unknown>"
         self.is_reserved = False
         self.stalls = 0
-        self.claimed_at = 0.0
+        self.claimed_at = claimed_at
+        self.has_begun = False
         self.started_at = 0.0
         self.deadline: float | None = None
         self.stop_reason: str | None = None
@@ -58,7 +64,6 @@ class Run:
         self.job: Job | None = None
         self.call: Any = None
         self.task: asyncio.Task[None] | None = None
-        self.flushed: asyncio.Future[None] | None = None
         self.report: Callable[[Run, float, str], Awaitable[None]] | None = None
 
     @property

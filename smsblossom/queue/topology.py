@@ -82,6 +82,10 @@ class QueuePlan:
     keep_result_in: timedelta = timedelta(minutes=10)
 
 
+def to_ms(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
+
+
 Topology = Mapping[QueueName, QueuePlan]
 
 TOPOLOGY: Topology = {

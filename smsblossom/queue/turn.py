@@ -1,41 +1,59 @@
 """What a worker says to cycle.lua and what it hears back."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from smsblossom.queue.topology import GroupLimit, Rate
+from smsblossom.jobs import Priority
+from smsblossom.queue import keys
+from smsblossom.queue.topology import HEAD_STARTS, GroupLimit, QueuePlan, Rate, to_ms
 
 
-class TurnPlan(msgspec.Struct, omit_defaults=False):
+class TurnPlan(msgspec.Struct):
     """How to claim. Milliseconds; `want` slots are free, of them `general` for jobs of the plain lane."""
 
-    worker: str
-    want: int
-    general: int
     lease: int
     budget: int
-    head: int
-    keep: int
-    counts: bool
-    aborts: bool
-    run: str
-    guard: str
-    grace: int
-    groups: dict[str, dict[str, float]]
+    worker: str = ""
+    want: int = 0
+    general: int = 0
+    head: int = 0
+    keep: int = 0
+    counts: bool = False
+    aborts: bool = False
+    groups: dict[str, dict[str, float]] = {}
+    guard: str | None = None
     rate: dict[str, float] | None = None
     fleet: int | None = None
 
 
-def rate_fields(rate: Rate | None) -> dict[str, float] | None:
+def turn_plan(plan: QueuePlan | None, *, lease_in: timedelta, budget: int) -> TurnPlan:
+    """What stays the same from turn to turn. Without a plan: a stock worker's, which leaves no keys of ours behind."""
+    if plan is None:
+        return TurnPlan(lease=to_ms(lease_in), budget=budget)
+    return TurnPlan(
+        lease=to_ms(lease_in),
+        budget=budget,
+        head=to_ms(HEAD_STARTS[Priority.NORMAL]),
+        keep=to_ms(plan.keep_result_in),
+        counts=True,
+        groups=_group_fields(plan.groups),
+        guard=keys.GUARD,
+        rate=_rate_fields(plan.rate),
+        fleet=plan.fleet_concurrency,
+    )
+
+
+def _rate_fields(rate: Rate | None) -> dict[str, float] | None:
     return None if rate is None else {"count": rate.count, "per": rate.per.total_seconds() * 1000}
 
 
-def group_fields(groups: Mapping[str, GroupLimit]) -> dict[str, dict[str, float]]:
+def _group_fields(groups: Mapping[str, GroupLimit]) -> dict[str, dict[str, float]]:
     fields: dict[str, dict[str, float]] = {}
     for kind, limit in groups.items():
-        fields[kind] = dict(rate_fields(limit.rate) or {})
+        fields[kind] = dict(_rate_fields(limit.rate) or {})
         if limit.concurrency is not None:
             fields[kind]["slots"] = limit.concurrency
     return fields
@@ -78,40 +96,44 @@ class Endings:
         self.results += later.results
         self.others += later.others
 
+    def owners(self) -> set[str]:
+        """The claims these endings belong to."""
+        return {*self.well, *self.others[1::6]}
+
     def arguments(self, plan: bytes) -> list[Any]:
         well = msgspec.msgpack.encode(self.well) if self.well else b""
         return [well, plan, len(self.results) // 3, *self.results, *self.others]
 
 
+Claimed = tuple[str, bytes, bytes | None, int]
+"""Of a claimed job: id, score, data (None when it is gone), attempts so far."""
+
+
 class TurnReply(msgspec.Struct, frozen=True):
-    """What cycle.lua answered. `jobs` of (id, score, data or None, attempts so far)."""
+    """What cycle.lua answered. `marks` are the jobs somebody told to stop, and when."""
 
     now_ms: int
     due_ms: int
     again: bool
     lost: list[bytes]
-    marks: list[tuple[str, int]]
-    jobs: list[tuple[str, int, bytes | None, int]]
+    marks: dict[str, int]
+    jobs: list[Claimed]
     reserved: frozenset[str]
     stalls: dict[str, int]
 
 
-_NONE: frozenset[str] = frozenset()
+_NOBODY: frozenset[str] = frozenset()
 
 
 def read_reply(reply: Sequence[Any]) -> TurnReply:
     now_ms, due_ms, again, lost, marks, ids, scores, data, reserved, stalls = reply
-    jobs = [
-        (ids[i].decode(), scores[i], data[2 * i], int(data[2 * i + 1] or 0))
-        for i in range(len(ids))
-    ]  # fmt: skip
     return TurnReply(
         now_ms,
         due_ms,
         bool(again),
         lost,
-        [(marks[i].decode(), int(float(marks[i + 1]))) for i in range(0, len(marks), 2)] if marks else [],
-        jobs,
-        frozenset(job_id.decode() for job_id in reserved) if reserved else _NONE,
+        {marks[i].decode(): int(float(marks[i + 1])) for i in range(0, len(marks), 2)} if marks else {},
+        [(ids[i].decode(), scores[i], data[2 * i], int(data[2 * i + 1] or 0)) for i in range(len(ids))],
+        frozenset(job_id.decode() for job_id in reserved) if reserved else _NOBODY,
         {stalls[i].decode(): stalls[i + 1] for i in range(0, len(stalls), 2)} if stalls else {},
     )

@@ -23,7 +23,7 @@ from smsblossom.queue.link import Link
 from smsblossom.queue.outcomes import ChildFailed
 from smsblossom.queue.registry import Registry
 from smsblossom.queue.topology import TOPOLOGY, Topology
-from smsblossom.queue.typed import TypedWorker
+from smsblossom.queue.typed import TypedConduct, TypedWorker
 from smsblossom.queue.undertaker import Undertaker
 
 R = TypeVar("R")
@@ -71,32 +71,46 @@ class WorkerGroup:
             lambda: connection.open_blocking_redis(redis_url, answer_s=lease_in.total_seconds() / 4),
             lease_s=lease_in.total_seconds(),
         )
-        self.workers = [
-            TypedWorker(
-                context,
-                queue,
-                registry=registry,
-                plan=topology[queue],
-                redis_pool=self._redis,
-                events=self.events,
-                stall_limit=stall_limit,
-                unknown_in=unknown_in,
-                unknown_wait_in=unknown_wait_in,
-                options=EngineOptions(
-                    plan=topology[queue],
-                    worker_id=self.worker_id,
-                    lease_in=lease_in,
-                    counts=True,
-                    keeper=self._keeper,
-                    caller=self._link,
-                ),
-            )
-            for queue in queues
-        ]
-        for worker in self.workers:
-            worker.poll_delay_s = poll_in.total_seconds()
-            worker.beat = partial(self._beat, worker)
+        build = partial(
+            self._worker,
+            context,
+            registry=registry,
+            topology=topology,
+            lease_in=lease_in,
+            poll_in=poll_in,
+            stall_limit=stall_limit,
+            unknown_in=unknown_in,
+            unknown_wait_in=unknown_wait_in,
+        )
+        self.workers: list[TypedWorker] = [build(queue) for queue in queues]
         self._undertaker = Undertaker(self._redis, queues, dead_letters) if dead_letters is not None else None
+
+    def _worker(
+        self,
+        context: object,
+        queue: QueueName,
+        *,
+        registry: Registry,
+        topology: Topology,
+        lease_in: timedelta,
+        poll_in: timedelta,
+        **limits: Any,
+    ) -> TypedWorker:
+        plan = topology[queue]
+        conduct = TypedConduct(
+            context, queue, registry=registry, plan=plan, events=self.events, caller=self._link, **limits
+        )
+        options = EngineOptions(
+            plan=plan,
+            worker_id=self.worker_id,
+            lease_in=lease_in,
+            keeper=self._keeper,
+            caller=self._link,
+            beat=self._beat,
+        )
+        return TypedWorker(
+            queue, conduct, registry=registry, plan=plan, redis_pool=self._redis, poll_in=poll_in, options=options
+        )
 
     async def run(self) -> None:
         """Work until told to stop. Redis may come and go meanwhile, also before the first claim."""
@@ -161,10 +175,10 @@ class WorkerGroup:
         gone = codec.encode(codec.failure_of(ChildFailed("a child of this job is gone")))
         while True:
             for worker in self.workers:
-                queue = QueueName(worker.queue_name)
+                queue = worker.queue
                 with contextlib.suppress(connection.QueueUnavailable, *SURVIVABLE):
                     stats = await control.stats(queue)
-                    worker.tell_lag(stats.oldest, stats.waiting)
+                    worker.typed.lag(stats.oldest, stats.waiting)
                     await run_script(self._redis, "sweep", [queue.value], [_KEEP_STOPPED_MS, gone])
             await asyncio.sleep(_LOOK_AFTER_EVERY_S * random.uniform(0.8, 1.2))
 

@@ -144,17 +144,17 @@ class QueueMachine(RuleBasedStateMachine):
 
     def end(self, place: int, verb: str) -> None:
         worker, held = self._take(place)
-        endings = Endings()
+        endings, attempts = Endings(), self.jobs[held[0]].attempts + 1 if held[0] in self.jobs else 1
         failure = codec.encode(JobFailure("ValueError", "no"))
         match verb:
             case "retry now":
-                endings.add_other(*held, "retry", data=failure)
+                endings.add_other(*held, "retry", text=str(attempts), data=failure)
             case "retry later":
-                endings.add_other(*held, "retry", number=HOUR_MS, data=failure)
+                endings.add_other(*held, "retry", number=HOUR_MS, text=str(attempts), data=failure)
             case "release":
                 endings.add_other(*held, "release", text="1")
             case "dead":
-                endings.add_other(*held, "dead", number=1, data=failure)
+                endings.add_other(*held, "dead", number=attempts, data=failure)
             case _:
                 endings.add_other(*held, "stop", data=failure)
         states = {"retry now": JobState.WAITING, "retry later": JobState.FAILED, "release": JobState.WAITING}
@@ -168,7 +168,8 @@ class QueueMachine(RuleBasedStateMachine):
         for job_id, owner in self.held[worker]:
             if self.jobs[job_id].owner == owner:
                 self.redis.delete(keys.LOCK + job_id)
-                self.redis.zadd(QUEUE, {job_id: 1}, xx=True)
+                for home in (QUEUE, keys.reserved(QUEUE)):
+                    self.redis.zadd(home, {job_id: 1}, xx=True)
                 self.jobs[job_id].has_lapsed = True
         self.zombies += self.held[worker]
         self.held[worker] = []
@@ -239,7 +240,7 @@ class QueueMachine(RuleBasedStateMachine):
             wanted = sum(job.state is state for job in self.jobs.values())
             if state is JobState.WAITING and lapsed:
                 continue  # a lapsed lease shows as active although it may be claimed
-            assert counts[state.value] == wanted, state
+            assert counts[state.value] == wanted, f"{state}: {counts}, {wanted} in the model"
 
     @invariant()
     def nothing_is_left_of_forgotten_jobs(self) -> None:
@@ -263,9 +264,6 @@ class QueueMachine(RuleBasedStateMachine):
             keep=HOUR_MS,
             counts=True,
             aborts=True,
-            run="run",
-            guard=keys.GUARD,
-            grace=0,
             groups={"shop": {"slots": SLOTS_PER_GROUP}},
         )
         reply = call_script(self.redis, "cycle", QUEUE, endings.arguments(msgspec.msgpack.encode(plan)))

@@ -471,6 +471,8 @@ async def test_stock_workers_and_ours_share_a_queue(client: QueueClient, redis_u
     main = asyncio.create_task(worker.main())
     async with working(redis_url, registry, topology=topology(concurrency=3)):
         await until(lambda: len(done) == 5_000, within=120)
+    await until(lambda: all(task.done() for task in worker.tasks.values()))
+    await asyncio.sleep(0.1)
     main.cancel()
     await asyncio.gather(main, return_exceptions=True)
     await pool.aclose()

@@ -7,7 +7,7 @@ local function add(list) for i = 1, #list do ids[#ids + 1] = list[i] end end
 local function left() return limit - #ids end
 
 if what == 'waiting' then
-    add(redis.call('ZRANGE', queue .. ':reserved', 0, left() - 1))
+    add(redis.call('ZRANGEBYSCORE', queue .. ':reserved', '-inf', now, 'LIMIT', 0, left()))
     for _, group in ipairs(redis.call('ZRANGE', queue .. ':parked', 0, -1)) do
         if left() > 0 then add(redis.call('ZRANGE', queue .. ':parked:' .. group, 0, left() - 1)) end
     end

@@ -25,6 +25,9 @@ local function split_tag(tag)
     return string.match(tag, '^(.-);(.-);(.*)$')
 end
 
+-- Where the jobs of a group at its limit wait, by lane, so that urgent ones are never behind plain ones.
+local function parking(queue, lane, group) return queue .. ':parked:' .. lane .. group end
+
 local function wake(queue)
     if redis.call('DEL', queue .. ':idle') == 1 then redis.call('PUBLISH', queue .. ':wake', '') end
 end
@@ -32,32 +35,32 @@ end
 -- Put a job where it waits. A job not yet due is in the queue (where stock arq looks) and in `later`;
 -- a due one is in the queue, or in `reserved`, or parked with its group.
 local function place(queue, id, tag, due, head)
-    if due > now then
-        redis.call('ZADD', queue, due, id)
-        redis.call('ZADD', queue .. ':later', due, id)
-        return
-    end
     local lane, own_head, group = split_tag(tag)
-    local score = due - (own_head and tonumber(own_head) or head)
-    local home = queue
-    if group ~= '' and redis.call('EXISTS', queue .. ':parked:' .. group) == 1 then
-        home = queue .. ':parked:' .. group
-    elseif lane == 'r' then
-        home = queue .. ':reserved'
+    local home, score = queue, due
+    if due <= now then
+        score = due - (own_head and tonumber(own_head) or head)
+        if group ~= '' and redis.call('EXISTS', parking(queue, lane, group)) == 1 then
+            home = parking(queue, lane, group)
+        elseif lane == 'r' then
+            home = queue .. ':reserved'
+        end
+    else
+        redis.call('ZADD', queue .. ':later', due, id)
     end
     if home ~= queue then redis.call('ZREM', queue, id) end
+    if lane == 'r' and home ~= queue .. ':reserved' then redis.call('ZREM', queue .. ':reserved', id) end
     redis.call('ZADD', home, score, id)
 end
 
 -- Take a job out of every place where it may wait or be indexed.
 local function unplace(queue, id, tag)
-    local _, _, group = split_tag(tag)
+    local lane, _, group = split_tag(tag)
     redis.call('ZREM', queue, id)
     redis.call('ZREM', queue .. ':later', id)
     redis.call('ZREM', queue .. ':failed', id)
     redis.call('ZREM', queue .. ':reserved', id)
     redis.call('ZREM', queue .. ':blocked', id)
-    if group ~= '' then redis.call('ZREM', queue .. ':parked:' .. group, id) end
+    if group ~= '' then redis.call('ZREM', parking(queue, lane, group), id) end
 end
 
 -- A running job leaves its slot. Its group, if parked, may be looked at again at once.
@@ -66,7 +69,7 @@ local function free_slot(queue, id, tag)
     local _, _, group = split_tag(tag)
     if group ~= '' then
         redis.call('SREM', queue .. ':running:' .. group, id)
-        redis.call('ZADD', queue .. ':parked', 'XX', now, group)
+        redis.call('ZADD', queue .. ':parked', 'XX', now, '-' .. group, now, 'r' .. group)
     end
 end
 
@@ -127,8 +130,8 @@ local function state_of(queue, id)
     local score = redis.call('ZSCORE', queue, id)
     if score then return tonumber(score) > now and 'delayed' or 'waiting' end
     if redis.call('ZSCORE', queue .. ':reserved', id) then return 'waiting' end
-    local _, _, group = split_tag(redis.call('HGET', queue .. ':tags', id))
-    if group ~= '' and redis.call('ZSCORE', queue .. ':parked:' .. group, id) then return 'waiting' end
+    local lane, _, group = split_tag(redis.call('HGET', queue .. ':tags', id))
+    if group ~= '' and redis.call('ZSCORE', parking(queue, lane, group), id) then return 'waiting' end
     if redis.call('ZSCORE', queue .. ':dead', id) then return 'dead' end
     if redis.call('ZSCORE', queue .. ':stopped', id) then return 'stopped' end
     if redis.call('EXISTS', RESULT .. id) == 1 then return 'completed' end

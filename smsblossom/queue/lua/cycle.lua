@@ -52,6 +52,7 @@ local function end_well(owner, ids, results, ended)
     if redis.call('EXISTS', queue .. ':tags') == 1 then
         for i = 1, #mine do free_slot(queue, mine[i], redis.call('HGET', queue .. ':tags', mine[i])) end
         many('HDEL', queue .. ':tags', mine)
+        many('ZREM', queue .. ':reserved', mine)
     end
     delete(keys)
     many('ZREM', queue, mine)
@@ -71,22 +72,16 @@ function verbs.done(id, tag, number, text)
     count('completed', 1)
 end
 
--- Again in `number` ms; `bytes` is the error.
-function verbs.retry(id, tag, number, _, bytes)
-    redis.call('INCR', RETRY .. id)
-    redis.call('EXPIRE', RETRY .. id, 90 * 86400)
+-- Again in `number` ms; `text` is how many attempts there were, `bytes` the error.
+function verbs.retry(id, tag, number, text, bytes)
+    redis.call('SET', RETRY .. id, text, 'EX', 90 * 86400)
     if turn.counts then
         redis.call('HSET', META .. id, 'updated', now)
         if bytes ~= '' then redis.call('HSET', META .. id, 'error', bytes) end
         redis.call('HSETNX', META .. id, 'first_failed', now)
     end
-    if number > 0 then
-        redis.call('ZADD', queue, now + number, id)
-        redis.call('ZADD', queue .. ':later', now + number, id)
-        if turn.counts then redis.call('ZADD', queue .. ':failed', now, id) end
-    else
-        place(queue, id, tag, now, head)
-    end
+    place(queue, id, tag, now + number, head)
+    if turn.counts and number > 0 then redis.call('ZADD', queue .. ':failed', now, id) end
     count('retried', 1)
 end
 
@@ -107,9 +102,9 @@ function verbs.unknown(id, tag, number, text, bytes)
     end
 end
 
--- Given up. `number` is 1 when this was an attempt, `text` the waiting parent, `bytes` the error.
+-- Given up after `number` attempts. `text` is the waiting parent, `bytes` the error.
 function verbs.dead(id, tag, number, text, bytes)
-    redis.call('INCRBY', RETRY .. id, number)
+    redis.call('SET', RETRY .. id, number)
     bury(queue, id, tag, bytes)
     local parent_queue, parent = string.match(text, '^(.-) (.*)$')
     if parent then child_failed(parent_queue, parent, bytes) end
@@ -230,7 +225,9 @@ end
 -- ---------------------------------------------------------------- claiming
 
 local owner = turn.worker .. ':' .. now
-local ids, scores, moves, owners, from_reserved, stalls = {}, {}, {}, {}, {}, {}
+local ids, scores, owners, from_reserved, stalls = {}, {}, {}, {}, {}
+-- Running jobs stay in their lane's set, with the end of their lease as score: expiry is the way back to the queue.
+local leases = { ['-'] = {}, r = {} }
 local again = 0
 
 local function promote_due()
@@ -247,24 +244,20 @@ local function promote_due()
     if #due == 1000 then again = 1 end
 end
 
--- After the server restarted, leases of living workers may have run out while nobody could renew them.
+-- After the server restarted, leases of living workers may have run out while nobody could renew them (meet.lua).
 local function in_grace()
-    if turn.grace == 0 then return false end
-    if redis.call('HGET', turn.guard, 'run') ~= turn.run then
-        redis.call('HSET', turn.guard, 'run', turn.run, 'until', now + turn.grace)
-    end
-    return now < tonumber(redis.call('HGET', turn.guard, 'until') or 0)
+    return turn.guard and now < tonumber(redis.call('HGET', turn.guard, 'until') or 0)
 end
 
 -- A job whose owner let the lease run out. Returns whether it may be taken; counts the stall if so.
-local function is_orphan(id)
+local function is_orphan(id, home)
     local lease = redis.call('PTTL', LOCK .. id)
     if lease > 0 then
-        redis.call('ZADD', queue, 'XX', now + lease, id) -- a stock abort() moved it to the front
+        redis.call('ZADD', home, 'XX', now + lease, id) -- a stock abort() moved it to the front
         return false
     end
     if in_grace() then
-        redis.call('ZADD', queue, 'XX', now + 250, id)
+        redis.call('ZADD', home, 'XX', now + 250, id)
         return false
     end
     local tag = redis.call('HGET', queue .. ':tags', id)
@@ -277,15 +270,16 @@ local function is_orphan(id)
     return true
 end
 
-local function park(group, id, score, home, when)
+local function park(lane, group, id, score, home, when)
     redis.call('ZREM', home, id)
-    redis.call('ZADD', queue .. ':parked:' .. group, score, id)
-    redis.call('ZADD', queue .. ':parked', 'NX', when, group)
+    redis.call('ZADD', parking(queue, lane, group), score, id)
+    redis.call('ZADD', queue .. ':parked', 'NX', when, lane .. group)
 end
 
 local function take(id, score, home, lane, group)
     if not redis.call('SET', LOCK .. id, owner, 'PX', turn.lease, 'NX') then return false end
-    if home ~= queue then redis.call('ZREM', home, id) end
+    local lane_home = lane == 'r' and queue .. ':reserved' or queue
+    if home ~= lane_home then redis.call('ZREM', home, id) end
     if lane == 'r' then from_reserved[#from_reserved + 1] = id end
     if group ~= '' then
         local one = group_of(group)
@@ -295,6 +289,7 @@ local function take(id, score, home, lane, group)
     end
     ids[#ids + 1] = id
     scores[#scores + 1] = score
+    local moves = leases[lane]
     moves[#moves + 1] = now + turn.lease
     moves[#moves + 1] = id
     owners[#owners + 1] = id
@@ -302,25 +297,24 @@ local function take(id, score, home, lane, group)
     return true
 end
 
--- Candidates of one sorted set, oldest first, as {score, id, home, lane, group of the parked set}.
-local function add_candidates(into, home, offset, limit, lane, group)
+-- Candidates of one sorted set, oldest first, as {score, id, home, lane, member of `parked`}.
+local function add_candidates(into, home, offset, limit, lane, member)
     local page = redis.call('ZRANGEBYSCORE', home, '-inf', now, 'WITHSCORES', 'LIMIT', offset, limit)
-    for i = 1, #page, 2 do into[#into + 1] = { tonumber(page[i + 1]), page[i], home, lane, group } end
+    for i = 1, #page, 2 do into[#into + 1] = { tonumber(page[i + 1]), page[i], home, lane, member } end
 end
 
-local function parked_candidates(into, limit)
+local function parked_candidates(into, limit, with_plain)
     local due = redis.call('ZRANGEBYSCORE', queue .. ':parked', '-inf', now, 'LIMIT', 0, 64)
-    for _, group in ipairs(due) do
-        local home = queue .. ':parked:' .. group
+    for _, member in ipairs(due) do
+        local lane, group = string.sub(member, 1, 1), string.sub(member, 2)
+        local home = parking(queue, lane, group)
+        local free, when = room(group_of(group))
         if redis.call('EXISTS', home) == 0 then
-            redis.call('ZREM', queue .. ':parked', group)
-        else
-            local free, when = room(group_of(group))
-            if free < 1 then
-                redis.call('ZADD', queue .. ':parked', when, group)
-            else
-                add_candidates(into, home, 0, math.min(free, limit), nil, group)
-            end
+            redis.call('ZREM', queue .. ':parked', member)
+        elseif free < 1 then
+            redis.call('ZADD', queue .. ':parked', when, member)
+        elseif lane == 'r' or with_plain then
+            add_candidates(into, home, 0, math.min(free, limit), lane, member)
         end
     end
     if #due == 64 then again = 1 end
@@ -342,13 +336,13 @@ local fleet = turn.fleet and (turn.fleet - redis.call('HLEN', active)) or math.h
 
 -- Try one candidate. Returns 'taken', 'moved' (it is elsewhere now), or 'stays'.
 local function try(candidate, its_owner, tag)
-    local score, id, home, lane, parked_group = unpack(candidate, 1, 5)
+    local score, id, home, lane, parked_member = unpack(candidate, 1, 5)
     local tag_lane, _, group = split_tag(tag)
     lane = lane or tag_lane
     if lane ~= 'r' and general < 1 then return 'stays' end
     local orphan = false
     if its_owner then
-        if not is_orphan(id) then return 'moved' end
+        if not is_orphan(id, home) then return 'moved' end
         orphan = true
     elseif fleet < 1 then
         return 'stays'
@@ -356,8 +350,8 @@ local function try(candidate, its_owner, tag)
     if group ~= '' and not orphan then
         local free, when = room(group_of(group))
         if free < 1 then
-            if not parked_group then park(group, id, score, home, when) end
-            redis.call('ZADD', queue .. ':parked', 'XX', when, group)
+            if not parked_member then park(lane, group, id, score, home, when) end
+            redis.call('ZADD', queue .. ':parked', 'XX', when, lane .. group)
             return 'moved'
         end
     end
@@ -373,7 +367,7 @@ local function pass(want, offset, page)
     local sides = redis.call('EXISTS', queue .. ':reserved', queue .. ':parked')
     if sides > 0 then
         add_candidates(found, queue .. ':reserved', 0, want, 'r', nil)
-        if general > 0 then parked_candidates(found, math.min(want, general)) end
+        parked_candidates(found, want, general > 0)
     end
     add_candidates(found, queue, offset, page, nil, nil)
     if #found == 0 then return 0, 0, 0 end
@@ -387,15 +381,18 @@ local function pass(want, offset, page)
         if answer ~= 'stays' then done = done + 1 elseif found[i][3] == queue then stay = stay + 1 end
     end
     -- Now, or the next pass would meet the same jobs again.
-    many('ZADD', queue, moves)
+    many('ZADD', queue, leases['-'])
+    many('ZADD', queue .. ':reserved', leases.r)
     many('HSET', active, owners)
-    moves, owners = {}, {}
+    leases, owners = { ['-'] = {}, r = {} }, {}
     return done, stay, #found
 end
 
 local function next_due()
     local soonest = redis.call('ZRANGEBYSCORE', queue, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    local reserved = redis.call('ZRANGEBYSCORE', queue .. ':reserved', '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
     local parked = redis.call('ZRANGE', queue .. ':parked', 0, 0, 'WITHSCORES')[2]
+    if reserved and (not soonest or tonumber(reserved) < tonumber(soonest)) then soonest = reserved end
     if parked and (not soonest or tonumber(parked) < tonumber(soonest)) then soonest = parked end
     return soonest and tonumber(soonest) or 0
 end

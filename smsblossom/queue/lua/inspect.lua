@@ -4,9 +4,9 @@
 local queue, rows = KEYS[1], {}
 for i, id in ipairs(ARGV) do
     local tag = redis.call('HGET', queue .. ':tags', id)
-    local _, _, group = split_tag(tag)
+    local lane, _, group = split_tag(tag)
     local aside = redis.call('ZSCORE', queue .. ':reserved', id)
-    if not aside and group ~= '' then aside = redis.call('ZSCORE', queue .. ':parked:' .. group, id) end
+    if not aside and group ~= '' then aside = redis.call('ZSCORE', parking(queue, lane, group), id) end
     rows[i] = {
         redis.call('GET', JOB .. id), redis.call('GET', RESULT .. id), redis.call('GET', RETRY .. id),
         redis.call('HGET', queue .. ':active', id), redis.call('EXISTS', LOCK .. id),

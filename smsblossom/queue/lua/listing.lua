@@ -31,7 +31,7 @@ local function delayed(id) return idle(id) and not redis.call('ZSCORE', queue ..
 
 local lists = {}
 function lists.waiting()
-    walk(queue .. ':reserved', '-inf', '+inf', any)
+    walk(queue .. ':reserved', '-inf', now, idle)
     walk(queue, '-inf', now, idle)
     for _, group in ipairs(redis.call('ZRANGE', queue .. ':parked', 0, -1)) do
         walk(queue .. ':parked:' .. group, '-inf', '+inf', any)

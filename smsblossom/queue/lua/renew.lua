@@ -7,6 +7,7 @@ for i = 2, #ARGV, 2 do
     if holder == owner then
         redis.call('SET', LOCK .. id, owner, 'PX', lease)
         redis.call('ZADD', queue, 'XX', now + lease, id)
+        redis.call('ZADD', queue .. ':reserved', 'XX', now + lease, id)
     elseif holder then
         taken[#taken + 1] = id
     end

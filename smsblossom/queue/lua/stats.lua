@@ -7,14 +7,16 @@ for _, group in ipairs(groups) do parked = parked + redis.call('ZCARD', queue ..
 
 local active = redis.call('HLEN', queue .. ':active')
 local retrying = redis.call('ZCARD', queue .. ':failed')
-local in_queue = redis.call('ZCARD', queue)
-local not_due = redis.call('ZCOUNT', queue, '(' .. now, '+inf')
-local delayed = math.max(0, not_due - active - redis.call('ZCOUNT', queue .. ':later', '(' .. now, '+inf'))
--- `later` holds both the delayed and those that wait for an attempt; due ones count as what they were until claimed
+local reserved = queue .. ':reserved'
+local due = redis.call('ZCOUNT', queue, '-inf', now) + redis.call('ZCOUNT', reserved, '-inf', now)
+local not_due = redis.call('ZCOUNT', queue, '(' .. now, '+inf') + redis.call('ZCOUNT', reserved, '(' .. now, '+inf')
 local later = redis.call('ZCARD', queue .. ':later')
-delayed = delayed + math.max(0, later - retrying) + redis.call('ZCARD', queue .. ':blocked')
-local due_later = later - redis.call('ZCOUNT', queue .. ':later', '(' .. now, '+inf')
-local waiting = math.max(0, in_queue - not_due - due_later) + redis.call('ZCARD', queue .. ':reserved') + parked
+local later_not_due = redis.call('ZCOUNT', queue .. ':later', '(' .. now, '+inf')
+-- Not due are: the running, those in `later`, and what a stock client deferred. What is due but still in `later` counts
+-- as what it was until the next claim promotes it.
+local delayed = math.max(0, not_due - active - later_not_due)
+    + math.max(0, later - retrying) + redis.call('ZCARD', queue .. ':blocked')
+local waiting = math.max(0, due - (later - later_not_due)) + parked
 
 -- The longest wait among the first jobs of each place and age: exact unless a place holds many younger, more urgent jobs.
 local oldest = 0
@@ -29,7 +31,7 @@ local function look(key, low, high)
 end
 local edges = { '-inf', now - 3600000, now - 600000, now - 120000, now - 30000, now }
 for i = 1, #edges - 1 do look(queue, '(' .. edges[i], edges[i + 1]) end
-look(queue .. ':reserved', '-inf', '+inf')
+look(reserved, '-inf', now)
 for i = 1, math.min(#groups, 64) do look(queue .. ':parked:' .. groups[i], '-inf', '+inf') end
 
 return {

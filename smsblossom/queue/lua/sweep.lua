@@ -7,18 +7,19 @@ local page = redis.call('HSCAN', queue .. ':active', cursor, 'COUNT', 500)
 redis.call('SET', queue .. ':sweep', page[1], 'EX', 3600)
 for i = 1, #page[2], 2 do
     local id = page[2][i]
-    if not redis.call('ZSCORE', queue, id) then
+    if not redis.call('ZSCORE', queue, id) and not redis.call('ZSCORE', queue .. ':reserved', id) then
         free_slot(queue, id, redis.call('HGET', queue .. ':tags', id))
         redis.call('HDEL', queue .. ':tags', id)
         mended = mended + 1
     end
 end
 
-for _, group in ipairs(redis.call('ZRANGE', queue .. ':parked', 0, 200)) do
+for _, member in ipairs(redis.call('ZRANGE', queue .. ':parked', 0, 200)) do
+    local group = string.sub(member, 2)
     for _, id in ipairs(redis.call('SMEMBERS', queue .. ':running:' .. group)) do
         if redis.call('HEXISTS', queue .. ':active', id) == 0 then
             redis.call('SREM', queue .. ':running:' .. group, id)
-            redis.call('ZADD', queue .. ':parked', 'XX', now, group)
+            redis.call('ZADD', queue .. ':parked', 'XX', now, member)
             mended = mended + 1
         end
     end
