@@ -240,7 +240,8 @@ class Worker(arq.worker.Worker):
                 return False
             reply = await self._call_cycle(want, general)
             self._take(reply)
-        return bool(self.execution.endings) or reply.again or (len(reply.jobs) == want and want > 0)
+        may_be_more = reply.again or (len(reply.jobs) == want and want > 0)
+        return bool(self.execution.endings) or (may_be_more and self._room()[0] > 0)
 
     async def _call_cycle(self, want: int, general: int) -> TurnReply:
         endings, self.execution.endings = self.execution.endings, Endings()
