@@ -17,6 +17,7 @@ from redis.exceptions import (
     ConnectionError,  # noqa: A004
     NoScriptError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
     TimeoutError,  # noqa: A004
 )
@@ -142,7 +143,7 @@ class Link:
             async with asyncio.timeout(self._connect_s):
                 protocol = await self._open()
         except Exception as exc:  # noqa: BLE001 - handed to everyone who waits for the connection
-            error = exc if isinstance(exc, ResponseError) else ConnectionError(type(exc).__name__)
+            error = exc if isinstance(exc, RedisError) else ConnectionError(type(exc).__name__)
             self._fail_backlog(error)
         except asyncio.CancelledError:
             self._fail_backlog(ConnectionError("closed"))
